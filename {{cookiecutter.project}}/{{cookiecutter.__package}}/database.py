@@ -1,0 +1,139 @@
+"""The database: a pool for SQL through `databases`, another for the ORM, what their errors mean."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from starlette.exceptions import HTTPException
+
+from .pool import Database
+from .settings import DATABASE_POOL_SIZE, DATABASE_POOLER
+from .tables import REVISION
+
+# Seconds. A request waits at most for a connection of the pool, then for the answer to its query:
+# the server itself ends a query at STATEMENT_TIMEOUT; one that is silent after that is cut off.
+ACQUIRE_TIMEOUT = 2.0
+CONNECT_TIMEOUT = 1.0
+STATEMENT_TIMEOUT = 2.0
+COMMAND_TIMEOUT = 2.25
+
+# asyncpg reads the whole URL; `databases` and SQLAlchemy would each pass over some of its options.
+OPTIONS: dict[str, Any] = {
+    "timeout": CONNECT_TIMEOUT,
+    "command_timeout": COMMAND_TIMEOUT,
+    "server_settings": {"statement_timeout": f"{STATEMENT_TIMEOUT:g}s"},
+}
+if DATABASE_POOLER:
+    # It lends a connection for one transaction: what belongs to a session it loses or refuses.
+    OPTIONS |= {"statement_cache_size": 0, "server_settings": {}}
+IN_DSN: dict[str, Any] = dict.fromkeys(["host", "port", "user", "password", "database"])
+
+AWAY = (
+    OSError,
+    asyncpg.InterfaceError,  # a connection that is closed already
+    asyncpg.InternalClientError,  # or that broke in between two states
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+RETRY = {"Retry-After": "1"}  # seconds
+
+
+@asynccontextmanager
+async def open_pool(url: str) -> AsyncIterator[Database]:
+    """A pool that opens connections as they are needed, so that it starts without its server."""
+    database = Database(DATABASE_POOL_SIZE, dsn=url, **IN_DSN, **OPTIONS)
+    async with database:
+        yield database
+
+
+@asynccontextmanager
+async def open_sessions(url: str) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args={"dsn": url, **OPTIONS},
+        pool_size=DATABASE_POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=ACQUIRE_TIMEOUT - CONNECT_TIMEOUT,
+    )
+    yield async_sessionmaker(engine, expire_on_commit=False)
+    await engine.dispose()
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raises `HTTPException`: 503 where the database is away or busy, 504 for too slow a query."""
+    try:
+        yield
+    except (*AWAY, asyncpg.QueryCanceledError, exc.TimeoutError, exc.DBAPIError) as error:
+        cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
+        if isinstance(cause, asyncpg.QueryCanceledError):
+            raise HTTPException(504, "The query took too long") from None
+        if isinstance(cause, TimeoutError | exc.TimeoutError):
+            raise HTTPException(503, "The database did not answer in time", RETRY) from None
+        misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+        if isinstance(cause, AWAY) and not misused:
+            raise HTTPException(503, "The database is away", RETRY) from error
+        raise
+
+
+@asynccontextmanager
+async def connect(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the pool, asyncpg's own: `databases` would compile each query anew.
+
+    For a transaction take `connection.transaction()`. `database.transaction()` would keep the
+    connection from the pool for ever where COMMIT fails or the request is cancelled.
+    """
+    with translate_errors():
+        slot = database.take()
+        if slot is None:
+            async with asyncio.timeout(ACQUIRE_TIMEOUT):
+                slot = await database.wait()
+        try:
+            yield slot.connection
+            if not slot.is_well():
+                await slot.close()
+        except TimeoutError:
+            slot.terminate()
+            raise
+        except BaseException:
+            await slot.close()
+            raise
+        finally:
+            database.idle.put_nowait(slot)
+
+
+@asynccontextmanager
+async def open_session(
+    sessions: async_sessionmaker[AsyncSession],
+) -> AsyncIterator[AsyncSession]:
+    """A session of the ORM, with the errors of `connect`."""
+    with translate_errors():
+        async with sessions() as session:
+            yield session
+
+
+async def fetch_all(database: Database, query: str, *values: Any) -> list[asyncpg.Record]:
+    async with connect(database) as connection:
+        rows: list[asyncpg.Record] = await connection.fetch(query, *values)
+    return rows
+
+
+async def fetch_one(database: Database, query: str, *values: Any) -> asyncpg.Record | None:
+    async with connect(database) as connection:
+        return await connection.fetchrow(query, *values)
+
+
+async def is_current(database: Database) -> bool:
+    """Whether the schema is at `REVISION` or newer: while an update is rolled out, it may be."""
+    try:
+        row = await fetch_one(database, "SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return False
+    return row is not None and row["version_num"] >= REVISION
