@@ -1,0 +1,103 @@
+"""Users: through `databases`, and one endpoint through the ORM."""
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from . import tables
+from .database import fetch_all, fetch_one, open_session
+from .endpoint import Created, endpoint
+from .lifespan import State
+from .parse import Email, Id, Limit, Name
+from .pool import Database
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    email: Email
+
+
+class OrmUser(msgspec.Struct):
+    id: Id
+    name: str
+    email: str
+
+
+class User(OrmUser):
+    created_at: datetime
+
+
+class Users(msgspec.Struct):
+    users: list[User]
+
+
+async def select_user(database: Database, user_id: int) -> User | None:
+    query = """SELECT id, name, email, created_at
+                 FROM users
+                WHERE id = $1"""
+    row = await fetch_one(database, query, user_id)
+    return User(*row) if row else None
+
+
+async def select_users(database: Database, limit: int) -> list[User]:
+    query = """SELECT id, name, email, created_at
+                 FROM users
+             ORDER BY id
+                LIMIT $1"""
+    return [User(*row) for row in await fetch_all(database, query, limit)]
+
+
+async def insert_user(database: Database, new: NewUser) -> User | None:
+    """None where the e-mail address is taken."""
+    query = """INSERT INTO users (name, email)
+                    VALUES ($1, $2)
+               ON CONFLICT (email) DO NOTHING
+                 RETURNING id, name, email, created_at"""
+    row = await fetch_one(database, query, new.name, new.email)
+    return User(*row) if row else None
+
+
+@endpoint(404)
+async def read_user(request: Request[State], user_id: Id) -> User:
+    """Read a user"""
+    user = await select_user(request.state["database"], user_id)
+    if user is None:
+        raise HTTPException(404, f"There is no user {user_id}")
+    return user
+
+
+@endpoint()
+async def list_users(request: Request[State], limit: Limit = 10) -> Users:
+    """List users in the order of their ids"""
+    return Users(await select_users(request.state["database"], limit))
+
+
+@endpoint(409, query_body=True)
+async def create_user(request: Request[State], body: NewUser) -> Created[User]:
+    """Create a user"""
+    user = await insert_user(request.state["database"], body)
+    if user is None:
+        raise HTTPException(409, f"{body.email} is taken")
+    return Created(user, location=f"/users/{user.id}")
+
+
+@endpoint(404)
+async def read_user_sqlalchemy(request: Request[State], user_id: Id) -> OrmUser:
+    """Read a user through SQLAlchemy's ORM"""
+    async with open_session(request.state["sessions"]) as session:
+        user = await session.scalar(select(tables.User).where(tables.User.id == user_id))
+    if user is None:
+        raise HTTPException(404, f"There is no user {user_id}")
+    return OrmUser(user.id, user.name, user.email)
+
+
+routes = [
+    Route("/users", list_users),
+    Route("/users", create_user, methods=["POST"]),
+    Route("/users/{user_id}", read_user),
+    Route("/users/{user_id}/sqlalchemy", read_user_sqlalchemy),
+]
