@@ -1,0 +1,115 @@
+"""The requests under way in this process: the limits of each, and whether its client is there.
+
+One look at all of them ten times a second costs a request less than timers of its own.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Send
+
+from .settings import REQUEST_TIMEOUT
+
+INTERVAL = 0.1  # seconds between two looks
+WATCH_AFTER = 0.1  # seconds until a request that still runs is watched for its client going away
+BODY_TIMEOUT = 10.0  # seconds
+MAX_BODY_SIZE = 1 << 20  # bytes
+CLOSE = {"Connection": "close"}
+
+
+class Exchange:
+    """A request under way. `end` cancels its task, and says why."""
+
+    def __init__(self, receive: Receive, send: Send, now: float) -> None:
+        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.receive_more = receive
+        self.send_on = send
+        self.start = now
+        self.size = 0
+        self.body: bytes | None = None  # when it has been read, until the application takes it
+        self.accepted = 0.0  # when the body was there
+        self.answering = False
+        self.watcher: asyncio.Task[None] | None = None
+        self.reason: Exception | None = None
+
+    async def read_body(self) -> None:
+        """Drops what is over the limit. Raises `HTTPException` 413, or `ClientDisconnect`."""
+        chunks: list[bytes] = []
+        more = True
+        while more:
+            message = await self.receive_more()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunks.append(message.get("body", b""))
+            self.size += len(chunks[-1])
+            more = message.get("more_body", False)
+            if self.size > MAX_BODY_SIZE:
+                chunks.clear()
+        if self.size > MAX_BODY_SIZE:
+            raise self.too_large()
+        self.body = b"".join(chunks)
+        self.accepted = asyncio.get_running_loop().time()
+
+    def too_large(self) -> HTTPException:
+        return HTTPException(413, f"The body is over {MAX_BODY_SIZE} bytes", CLOSE)
+
+    async def receive(self) -> Message:
+        body, self.body = self.body, None
+        if body is None:
+            return await self.receive_more()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        self.answering = True
+        await self.send_on(message)
+
+    def end(self, reason: Exception) -> None:
+        if self.task and not self.reason:
+            self.reason = reason
+            self.task.cancel()
+
+    def look(self, now: float) -> None:
+        """Ends it where it is late, and begins to watch its client."""
+        if not self.accepted:
+            if now > self.start + BODY_TIMEOUT:
+                slow = HTTPException(408, "The body took too long", CLOSE)
+                self.end(self.too_large() if self.size > MAX_BODY_SIZE else slow)
+        elif now > self.accepted + REQUEST_TIMEOUT:
+            self.end(HTTPException(504, f"The request took over {REQUEST_TIMEOUT:g} s"))
+        elif not self.watcher and now > self.start + WATCH_AFTER:
+            self.watcher = asyncio.create_task(self.watch())
+
+    async def watch(self) -> None:
+        while (await self.receive_more())["type"] != "http.disconnect":
+            pass
+        self.end(ClientDisconnect())
+
+
+@dataclass
+class Traffic:
+    """The requests under way in this process, and whether it is about to end."""
+
+    in_flight: int = 0  # without probes
+    draining: bool = False
+    exchanges: set[Exchange] = field(default_factory=set)
+    looking: asyncio.AbstractEventLoop | None = None
+
+    def add(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+        self.exchanges.add(exchange)
+        if self.looking is not loop:
+            self.looking = loop
+            loop.call_later(INTERVAL, self.look, loop)
+
+    def look(self, loop: asyncio.AbstractEventLoop) -> None:
+        for exchange in self.exchanges:
+            exchange.look(loop.time())
+        if self.exchanges:
+            loop.call_later(INTERVAL, self.look, loop)
+        else:
+            self.looking = None
+
+
+traffic = Traffic()
