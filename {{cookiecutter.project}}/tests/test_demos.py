@@ -1,0 +1,70 @@
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from {{ cookiecutter.__package }}.database import fetch_one
+
+SOURCES = {"results": [{"source_id": n, "data": f"Data from {n}"} for n in (1, 2, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "seconds"),
+    [
+        ("/sync", {"message": "Sync response"}, 1),
+        ("/async", {"message": "Async response"}, 1),
+        ("/wrong", {"message": "Wrong"}, 1),
+        ("/right", {"message": "Right"}, 1),
+        ("/sequential", SOURCES, 3),
+        ("/concurrent", SOURCES, 1),
+        ("/concurrent-gather", SOURCES, 1),
+        ("/sync-sleep", {"message": "sync"}, 0.1),
+        ("/async-sleep", {"message": "async"}, 0.1),
+    ],
+)
+async def test_sleepers_take_their_time(
+    client: httpx.AsyncClient, path: str, body: dict[str, Any], seconds: float
+) -> None:
+    start = time.perf_counter()
+    response = await client.get(path)
+    elapsed = time.perf_counter() - start
+    assert (response.status_code, response.json()) == (200, body)
+    assert seconds <= elapsed < seconds + 0.5
+
+
+@pytest.mark.parametrize("path", ["/sync", "/async", "/right"])
+async def test_ten_at_once_take_the_time_of_one(client: httpx.AsyncClient, path: str) -> None:
+    start = time.perf_counter()
+    await asyncio.gather(*(client.get(path) for _ in range(10)))
+    assert time.perf_counter() - start < 2
+
+
+async def test_wrong_makes_others_wait(client: httpx.AsyncClient) -> None:
+    """Two calls that block the event loop take the time of both."""
+    start = time.perf_counter()
+    await asyncio.gather(client.get("/wrong"), client.get("/wrong"))
+    assert time.perf_counter() - start >= 2
+
+
+@pytest.mark.parametrize("path", ["/bad-async", "/good-sync"])
+async def test_sum_of_squares_is_exact_beyond_64_bits(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.get(path)
+    assert response.json() == {"result": 333333283333335000000}
+
+
+async def test_with_context_asks_the_database(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/with-context")).json() == {"result": 1}
+
+
+async def test_good_async_has_null_without_users(client: httpx.AsyncClient) -> None:
+    response = await client.get("/good-async")
+    assert response.json() == {"user": None, "data": {"source": "a", "protocol": "1.1"}}
+
+
+async def test_good_async_has_a_user(client: httpx.AsyncClient, state: dict[str, Any]) -> None:
+    insert = "INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com') RETURNING id"
+    await fetch_one(state["database"], insert)
+    response = await client.get("/good-async")
+    assert response.json()["user"]["name"] == "Ada"

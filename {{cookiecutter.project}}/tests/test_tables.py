@@ -1,0 +1,28 @@
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from {{ cookiecutter.__package }} import settings, tables
+from {{ cookiecutter.__package }}.database import open_sessions
+
+PROJECT = Path(__file__).parents[1]
+
+
+def test_revision_is_the_newest_migration() -> None:
+    """/readyz compares the database with it, so it must not be forgotten."""
+    scripts = ScriptDirectory.from_config(Config(toml_file=PROJECT / "pyproject.toml"))
+    assert scripts.get_current_head() == tables.REVISION
+
+
+async def test_migrations_make_the_tables() -> None:
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection)
+        return list(compare_metadata(context, tables.metadata))
+
+    async with open_sessions(settings.DATABASE_URL) as sessions, sessions() as session:
+        connection = await session.connection()
+        assert await connection.run_sync(compare) == []
