@@ -1,0 +1,34 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from baking import bake, install
+from serving import Service, serve
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bake with its own environment. Tests that change files bake another."""
+    project = bake(tmp_path_factory.mktemp("default"))
+    install(project)
+    return project
+
+
+@pytest.fixture(scope="session")
+def service(project: Path) -> Iterator[Service]:
+    """The default bake, served on its embedded database."""
+    with serve(project) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def stopping_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second bake, whose embedded database no other test uses."""
+    own = bake(tmp_path_factory.mktemp("stopping"))
+    install(own)
+    return own

@@ -1,0 +1,241 @@
+"""What a bake writes and prints, from wherever it is started."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from baking import TEMPLATE, bake, capture, environment
+
+PATHS = {
+    ".cookiecutter.json",
+    ".dockerignore",
+    ".env.example",
+    ".gitattributes",
+    ".github/dependabot.yml",
+    ".github/workflows/ci.yaml",
+    ".gitignore",
+    "Dockerfile",
+    "README.md",
+    "SECURITY.md",
+    "compose.yaml",
+    "asgi.py",
+    "deploy/kubernetes/autoscaler.yaml",
+    "deploy/kubernetes/deployment.yaml",
+    "deploy/kubernetes/disruption.yaml",
+    "deploy/kubernetes/kustomization.yaml",
+    "deploy/kubernetes/migrate.yaml",
+    "deploy/kubernetes/service.yaml",
+    "docs/deployment.md",
+    "hypercorn.conf.py",
+    "migrations/env.py",
+    "migrations/script.py.mako",
+    "migrations/versions/0001_users_and_posts.py",
+    "my_service/__init__.py",
+    "my_service/__main__.py",
+    "my_service/app.py",
+    "my_service/database.py",
+    "my_service/demos.py",
+    "my_service/docs.py",
+    "my_service/edge.py",
+    "my_service/embedded.py",
+    "my_service/endpoint.py",
+    "my_service/errors.py",
+    "my_service/external.py",
+    "my_service/health.py",
+    "my_service/home.py",
+    "my_service/lifespan.py",
+    "my_service/limits.py",
+    "my_service/logs.py",
+    "my_service/openapi.py",
+    "my_service/parse.py",
+    "my_service/pool.py",
+    "my_service/settings.py",
+    "my_service/tables.py",
+    "my_service/telemetry.py",
+    "my_service/traffic.py",
+    "my_service/upstream.py",
+    "my_service/users.py",
+    "pyproject.toml",
+    "tests/conftest.py",
+    "tests/test_app.py",
+    "tests/test_asgi.py",
+    "tests/test_database.py",
+    "tests/test_demos.py",
+    "tests/test_docs.py",
+    "tests/test_edge.py",
+    "tests/test_embedded.py",
+    "tests/test_endpoint.py",
+    "tests/test_errors.py",
+    "tests/test_external.py",
+    "tests/test_health.py",
+    "tests/test_home.py",
+    "tests/test_lifespan.py",
+    "tests/test_limits.py",
+    "tests/test_logs.py",
+    "tests/test_main.py",
+    "tests/test_openapi.py",
+    "tests/test_parse.py",
+    "tests/test_pool.py",
+    "tests/test_server.py",
+    "tests/test_settings.py",
+    "tests/test_tables.py",
+    "tests/test_telemetry.py",
+    "tests/test_upstream.py",
+    "tests/test_users.py",
+}
+
+EXECUTABLE: set[str] = set()
+
+NEXT_STEPS = """
+my-service is ready. With uv:
+
+    cd my-service
+    uv run hypercorn --config file:hypercorn.conf.py my_service.app:app
+    uv run pytest
+
+Without uv: python3 -m venv .uv && .uv/bin/pip install uv, then .uv/bin/uv run ...
+"""
+
+# The command, ended where it would open a connection or look a name up.
+OFFLINE = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname"):
+        sys.exit(f"{event} {arguments}")
+
+sys.addaudithook(refuse)
+
+from cookiecutter.cli import main
+
+main()
+"""
+
+Tree = dict[str, tuple[int, bytes]]
+
+
+def read_tree(folder: Path) -> Tree:
+    """The mode and the content of each file by its path."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mode & 0o777, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def run_cookiecutter(
+    folder: Path, *arguments: str, answers: str = "", wrapper: tuple[str, ...] = ()
+) -> str:
+    """Runs the command in `folder`, which is its home too; what it prints.
+
+    Raises `AssertionError` where it fails.
+    """
+    command = [*wrapper, sys.executable, "-c", OFFLINE, *arguments]
+    return capture(command, folder, answers=answers, timeout=60, variables={"HOME": str(folder)})
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return read_tree(bake(tmp_path_factory.mktemp("bake")))
+
+
+def test_paths(tree: Tree) -> None:
+    """A bake writes these files and no others"""
+    assert tree.keys() == PATHS
+
+
+def test_executable(tree: Tree) -> None:
+    assert {path for path, (mode, _) in tree.items() if mode & 0o111} == EXECUTABLE
+
+
+def test_rendered(tree: Tree) -> None:
+    """Nothing of the template's language is left in any file; `${{ }}` is that of workflows"""
+    left = {
+        path
+        for path, (_, content) in tree.items()
+        if re.search(rb"(?i)cookiecutter\.(?!json)|(?<!\$)\{\{|\{%|%\}", content)
+    }
+    assert left == set()
+
+
+def test_whitespace(tree: Tree) -> None:
+    """Every file that is not empty ends with one newline; no line ends in a space or a return"""
+    untidy = {
+        path
+        for path, (_, content) in tree.items()
+        if re.search(rb"[ \t\r]$|\n\n\Z|[^\n]\Z", content, re.MULTILINE)
+    }
+    assert untidy == set()
+
+
+def test_repeatable(tmp_path: Path, tree: Tree) -> None:
+    assert read_tree(bake(tmp_path)) == tree
+
+
+def test_offline(tmp_path: Path, tree: Tree) -> None:
+    """A bake from a path needs no network, for its hooks neither, and prints the next steps"""
+    wrapper = ("unshare", "--map-root-user", "--net")
+    try:
+        isolates = subprocess.run([*wrapper, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        isolates = False
+    printed = run_cookiecutter(
+        tmp_path, str(TEMPLATE), "--no-input", wrapper=wrapper if isolates else ()
+    )
+    assert printed == NEXT_STEPS
+    assert read_tree(tmp_path / "my-service") == tree
+
+
+def test_fast(tmp_path: Path) -> None:
+    """A bake takes less than 2 s of one processor, so that a busy machine may measure it too"""
+    before = os.times()
+    run_cookiecutter(tmp_path, str(TEMPLATE), "--no-input")
+    after = os.times()
+    user = after.children_user - before.children_user
+    assert user + after.children_system - before.children_system < 2
+
+
+def test_from_repository(tmp_path: Path, tree: Tree) -> None:
+    """A bake from the URL of a repository is the bake from its files"""
+    repository = tmp_path / "template.git"
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
+    for command in (
+        ["init", "--quiet", "--bare", str(repository)],
+        ["--work-tree", ".", "add", "--all"],
+        ["--work-tree", ".", *identity, "commit", "--quiet", "--message", "Template"],
+    ):
+        subprocess.run(
+            ["git", *command],
+            cwd=TEMPLATE,
+            env=environment(HOME=str(tmp_path), GIT_DIR=str(repository)),
+            check=True,
+        )
+    run_cookiecutter(tmp_path, repository.as_uri(), "--no-input")
+    assert read_tree(tmp_path / "my-service") == tree
+
+
+def test_interactive(tmp_path: Path) -> None:
+    """What is typed is taken as it is, and an empty line takes the default"""
+    printed = run_cookiecutter(tmp_path, str(TEMPLATE), answers='other\n"{{ 7 * 7 }}"\n\n')
+    assert "[1/3] Name of the project: lower-case letters, digits and hyphens" in printed
+    pyproject = (tmp_path / "other/pyproject.toml").read_text()
+    assert 'description = "\\"{{ 7 * 7 }}\\""\n' in pyproject
+    assert 'authors = [{ name = "Your Name" }]\n' in pyproject
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "closed"])
+def test_unread(tmp_path: Path, output: str) -> None:
+    """A bake stands where its next steps cannot be printed"""
+    redirect = ">&-" if output == "closed" else f"> {output}"
+    command = [sys.executable, "-m", "cookiecutter", str(TEMPLATE), "--no-input"]
+    subprocess.run(
+        ["sh", "-c", f'"$@" {redirect}', "sh", *command],
+        cwd=tmp_path,
+        env=environment(HOME=str(tmp_path)),
+        check=True,
+        timeout=60,
+    )
+    assert (tmp_path / "my-service/pyproject.toml").exists()

@@ -1,0 +1,178 @@
+"""Every command of a README, as a reader would run it, in a copy with nothing made beforehand."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from baking import bake, environment, install, run
+from serving import free_port, serve
+from steps import add_code, add_endpoint, add_route, copy_template, read_blocks, read_section
+
+# Those of the template that need a network, or are this test run itself.
+ELSEWHERE = {
+    "uvx cookiecutter gh:org/template": "test_bake.py, from a local repository",
+    "python3 -m venv .uv && .uv/bin/pip install --quiet uv && .uv/bin/uv run pytest": ".ci/run",
+    '.uv/bin/uv run pytest -m "not slow"': ".ci/run",
+    ".uv/bin/uv run pytest -m control": "by hand",
+    "uv run python -m benchmarks": "test_benchmarks.py, the quick way",
+}
+
+
+# Sections whose commands belong together and are run by tests of their own.
+LESSONS = ("Add a table", "Update", "Release")
+
+
+def commands(document: Path) -> list[str]:
+    """The lines of its `sh` blocks, then what the cells of its tables say to run."""
+    text = re.sub(
+        rf"^## ({'|'.join(LESSONS)})\n.*?(?=^## |\Z)", "", document.read_text(), flags=re.M | re.S
+    )
+    cells = re.findall(r"`(uv run [^`]+)`", text)
+    return [line for block in read_blocks(text, "sh") for line in block.splitlines()] + cells
+
+
+def execute(command: str, folder: Path, **variables: str) -> None:
+    """Runs a command to its end; one that serves is asked for its pages, and stopped."""
+    port = free_port()
+    path = f"{folder / '.uv/bin'}:{os.environ['PATH']}"
+    log = folder / "command.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment(PATH=path, PORT=str(port), **variables),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        if "hypercorn" in command or "python -m my_service" in command:
+            printed = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + 120
+            while printed not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            assert httpx.get(f"{printed}/").json() == {"message": "Hello World"}
+            assert httpx.get(f"{printed}/docs").status_code == 200
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(20)
+        else:
+            assert process.wait(600) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+def test_commands_of_the_template(tmp_path: Path) -> None:
+    copy_template(tmp_path)
+    found = commands(tmp_path / "README.md") + commands(tmp_path / "CONTRIBUTING.md")
+    assert ELSEWHERE.keys() <= set(found)
+    for command in found:
+        if command not in ELSEWHERE:
+            start = time.monotonic()
+            execute(command, tmp_path)
+            print(f"{time.monotonic() - start:.1f} s: {command}")
+
+
+@pytest.mark.slow
+def test_commands_of_the_baked_project(tmp_path: Path) -> None:
+    project = bake(tmp_path)
+    found = commands(project / "README.md")
+    assert len(found) >= 8
+    for command in found:
+        start = time.monotonic()
+        execute(command, project)
+        print(f"{time.monotonic() - start:.1f} s: {command}")
+
+
+def check(project: Path, *tests: str) -> None:
+    """Style, format, types, and the tests."""
+    run(project, "ruff", "check")
+    run(project, "ruff", "format", "--check")
+    run(project, "mypy", ".")
+    run(project, "pytest", "-q", *tests)
+
+
+def test_endpoint_is_added_as_the_readme_says(tmp_path: Path) -> None:
+    """One function with its types and one `Route`: it is validated, described and checked."""
+    project = bake(tmp_path)
+    add_endpoint(project)
+    install(project)
+    check(project, "tests/test_openapi.py", "tests/test_app.py")
+    with serve(project) as service:
+        assert httpx.get(f"{service.url}/sum/2?right=3").json() == {"sum": 5}
+        wrong = httpx.get(f"{service.url}/sum/x")
+        assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "left")
+        described = httpx.get(f"{service.url}/openapi.json").json()["paths"]["/sum/{left}"]["get"]
+    assert described["summary"] == "Add two numbers"
+
+
+@pytest.mark.slow
+def test_table_is_added_as_the_readme_says(tmp_path: Path) -> None:
+    """The service brings its database to the new migration, and the tests know the table."""
+    project = bake(tmp_path)
+    install(project)
+    section = read_section(project / "README.md", "Add a table")
+    table, endpoint = read_blocks(section, "python")
+    tables = project / "my_service/tables.py"
+    revision = re.search(r'`(REVISION = ".+?")`', section)
+    assert revision
+    [steps] = read_blocks(section, "sh")
+    add_code(tables, table)
+    tables.write_text(re.sub("^REVISION = .*", revision[1], tables.read_text(), flags=re.M))
+    for command in steps.splitlines():
+        execute(command, project)
+    add_code(project / "my_service/users.py", endpoint)
+    add_route(project / "my_service/users.py", section)
+    check(project, "tests/test_tables.py", "tests/test_users.py", "tests/test_openapi.py")
+    with serve(project) as service:
+        assert httpx.get(f"{service.url}/users/1/notes").json() == []
+
+
+@pytest.mark.slow
+def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
+    """The setting is documented, and the endpoint passes on what the upstream answers."""
+    project = bake(tmp_path)
+    install(project)
+    readme = project / "README.md"
+    section = read_section(readme, "Add an upstream")
+    setting, endpoint = read_blocks(section, "python")
+    described = re.search("`(([A-Z_]+)=.+?)`", section)
+    assert described
+    line, name = described.groups()
+    add_code(project / "my_service/settings.py", setting)
+    add_code(project / "my_service/external.py", endpoint)
+    add_route(project / "my_service/external.py", section)
+    with (project / ".env.example").open("a") as example:
+        example.write(f"{line}\n")
+    heading = "| setting | default | |\n|---|---|---|\n"
+    assert heading in readme.read_text()
+    readme.write_text(readme.read_text().replace(heading, f"{heading}| `{name}` | | |\n"))
+    check(project, "tests/test_settings.py", "tests/test_external.py", "tests/test_openapi.py")
+    with serve(project) as service:
+        assert httpx.get(f"{service.url}/prices").json() == {"source": "prices"}
+
+
+@pytest.mark.slow
+def test_demos_are_deleted_as_the_readme_says(tmp_path: Path) -> None:
+    """Two files and a line; all else passes, lint and types included."""
+    project = bake(tmp_path)
+    install(project)
+    section = read_section(project / "README.md", "Delete the endpoints that teach")
+    module, test, app, named = re.findall(r"`(.+?)`", section)
+    (project / module).unlink()
+    (project / test).unlink()
+    [app_path] = project.rglob(f"my_service/{app}")
+    lines = app_path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if f'"{named}"' not in line]
+    assert len(kept) == len(lines) - 1
+    app_path.write_text("".join(kept))
+    check(project)
