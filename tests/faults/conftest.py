@@ -1,0 +1,76 @@
+"""A database that may be killed, the extended bake, and the figures at the end of the run."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from baking import bake, environment
+
+from faults.postgres import Postgres, run_postgres
+from faults.service import extend
+
+Record = Callable[[str, object], None]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the negative controls, which measure luck as well and are run by themselves."""
+    for item in items:
+        if item.name.startswith("test_control"):
+            item.add_marker("control")
+
+
+@pytest.fixture(scope="session")
+def extended(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bake with endpoints that meet faults, in the environment of the other."""
+    extended = bake(tmp_path_factory.mktemp("extended"))
+    (extended / ".venv").symlink_to(project / ".venv")
+    extend(extended)
+    return extended
+
+
+@pytest.fixture(scope="session")
+def server(project: Path) -> Iterator[Postgres]:
+    with run_postgres() as postgres:
+        subprocess.run(
+            [project / ".venv/bin/alembic", "upgrade", "head"],
+            cwd=project,
+            env=environment(DATABASE_URL=postgres.url()),
+            check=True,
+            capture_output=True,
+        )
+        postgres.execute("CREATE TABLE pairs (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        yield postgres
+
+
+@pytest.fixture
+def postgres(server: Postgres) -> Iterator[Postgres]:
+    """The server, running, whatever the test before has done to it."""
+    server.start()
+    yield server
+    server.start()
+
+
+@pytest.fixture
+def figure(record_property: Record) -> Callable[[str, str], None]:
+    """Takes a fault and its figure, for the table at the end of the run."""
+
+    def note(fault: str, value: str) -> None:
+        print(f"fault: {fault}, figure: {value}")
+        record_property("figure", f"fault: {fault}, figure: {value}")
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "figure" and getattr(report, "when", None) == "call"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(sorted(lines)))

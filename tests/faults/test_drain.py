@@ -1,0 +1,89 @@
+"""SIGTERM: what was accepted is answered, what comes meanwhile too, and then the process ends."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from serving import HYPERCORN, Service
+
+from faults.load import Answer, ask, ask_many, count, open_client
+from faults.postgres import Postgres
+from faults.service import copy, serve_on
+
+REQUESTS = 50
+protocols = pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+workers = pytest.mark.parametrize("workers", [1, 2])
+
+
+async def drain(service: Service, http2: bool) -> tuple[list[Answer], list[Answer], int, float]:
+    """The answers under way at SIGTERM, those to later requests, the exit code, seconds to it."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(open_client(service.url, http2)) for _ in range(5)
+        ]
+        under_way = asyncio.create_task(ask_many(clients, "/sleep?seconds=2", REQUESTS))
+        await asyncio.sleep(0.5)
+        service.process.terminate()
+        await asyncio.sleep(0.3)
+        async with open_client(service.url, http2) as client:
+            later = [await ask(client, path) for path in ("/", "/users", "/livez", "/readyz")]
+        answers = await under_way
+        code = await asyncio.to_thread(service.process.wait, 30)
+        return answers, later, code, time.monotonic() - max(a.end for a in answers + later)
+
+
+@protocols
+@workers
+async def test_every_request_is_answered(
+    extended: Path,
+    postgres: Postgres,
+    figure: Callable[[str, str], None],
+    workers: int,
+    http2: bool,
+) -> None:
+    with serve_on(extended, postgres.url(), WEB_CONCURRENCY=str(workers)) as service:
+        answers, later, code, seconds = await drain(service, http2)
+    protocol = "HTTP/2" if http2 else "HTTP/1.1"
+    figure(
+        f"SIGTERM, {REQUESTS} requests in flight, {protocol}, {workers} workers",
+        f"{count(answers)[200]} answered, exit {code} after {seconds:.2f} s",
+    )
+    assert count(answers) == {200: REQUESTS}
+    assert [answer.status for answer in later] == [200, 200, 200, 503]
+    assert code == 0
+    assert seconds < 3
+
+
+@pytest.mark.slow
+@protocols
+async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, http2: bool) -> None:
+    """Without the wait for what is under way, requests are lost."""
+    edits = {"my_service/__main__.py": {"while quiet + QUIET >": "while False and quiet >"}}
+    with serve_on(copy(extended, tmp_path, edits), postgres.url()) as service:
+        answers, *_ = await drain(service, http2)
+    assert count(answers)[200] < REQUESTS
+
+
+@pytest.mark.slow
+@protocols
+@workers
+async def test_plain_hypercorn(
+    extended: Path,
+    postgres: Postgres,
+    figure: Callable[[str, str], None],
+    workers: int,
+    http2: bool,
+) -> None:
+    """One process loses nothing over HTTP/1.1; the rest is noted, it is why there is a runner."""
+    settings = {"WEB_CONCURRENCY": str(workers)}
+    with serve_on(extended, postgres.url(), HYPERCORN, **settings) as service:
+        answers, _, code, _ = await drain(service, http2)
+    protocol = "HTTP/2" if http2 else "HTTP/1.1"
+    figure(
+        f"SIGTERM to plain hypercorn, {REQUESTS} requests in flight, {protocol}, {workers} workers",
+        f"{count(answers)[200]} answered, exit {code}",
+    )
+    assert count(answers)[200] == REQUESTS or http2 or workers > 1
