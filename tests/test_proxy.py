@@ -1,0 +1,90 @@
+"""Behind a proxy, and called by pages of another origin: the settings, in the running service."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import HYPERCORN, Service, serve
+
+ORIGIN = "https://app.example.com"
+HOPS = "203.0.113.7, 192.0.2.1"
+PREFLIGHT = {"Access-Control-Request-Method": "POST"}
+
+
+@pytest.fixture(scope="module")
+def proxied(project: Path) -> Iterator[Service]:
+    variables = {
+        "FORWARDED_ALLOW_IPS": "127.0.0.0/8",
+        "ALLOWED_HOSTS": "api.example.com",
+        "CORS_ORIGINS": ORIGIN,
+    }
+    with serve(project, HYPERCORN, **variables) as service:
+        yield service
+
+
+def get(service: Service, path: str, *, http2: bool = False, **headers: str) -> httpx.Response:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    with httpx.Client(http1=not http2, http2=http2) as client:
+        return client.get(service.url + path, headers={"Host": "api.example.com", **headers})
+
+
+def logged_client(service: Service, response: httpx.Response) -> str:
+    """Who the log says asked for it; the line may come after the response."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        for line in service.log.read_text().splitlines():
+            event = json.loads(line)
+            if event["request_id"] == response.headers["x-request-id"]:
+                return str(event["client"])
+        time.sleep(0.05)
+    raise AssertionError(service.log.read_text())
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_client_is_logged(proxied: Service, http2: bool) -> None:
+    response = get(proxied, "/", http2=http2, X_Forwarded_For=HOPS)
+    assert logged_client(proxied, response) == "192.0.2.1"
+
+
+def test_unknown_proxy_is_not_believed(service: Service) -> None:
+    response = get(service, "/", X_Forwarded_For=HOPS)
+    assert logged_client(service, response) == "127.0.0.1"
+
+
+def test_scheme_is_believed(proxied: Service) -> None:
+    """HSTS is for HTTPS alone"""
+    assert "strict-transport-security" in get(proxied, "/", X_Forwarded_Proto="https").headers
+    assert "strict-transport-security" not in get(proxied, "/").headers
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+def test_other_host(proxied: Service, http2: bool) -> None:
+    """It is a problem like any other, logged and with a request id, but not for probes"""
+    response = get(proxied, "/", http2=http2, Host="attacker.example")
+    assert response.status_code == 421
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert logged_client(proxied, response) == "127.0.0.1"
+    for path in ["/livez", "/readyz"]:
+        assert get(proxied, path, http2=http2, Host=f"127.0.0.1:{proxied.port}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [(ORIGIN, ORIGIN), ("https://attacker.example", None)]
+)
+def test_pages_of_another_origin(proxied: Service, origin: str, allowed: str | None) -> None:
+    headers = {"Host": "api.example.com", "Origin": origin}
+    asked = httpx.options(f"{proxied.url}/users", headers={**headers, **PREFLIGHT})
+    assert asked.status_code == (200 if allowed else 400)
+    for answer in [asked, get(proxied, "/", Origin=origin)]:
+        assert answer.headers.get("access-control-allow-origin") == allowed
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_cors_is_off(service: Service) -> None:
+    asked = httpx.options(f"{service.url}/users", headers={"Origin": ORIGIN, **PREFLIGHT})
+    assert "access-control-allow-origin" not in asked.headers
+    assert "access-control-allow-origin" not in get(service, "/", Origin=ORIGIN).headers
