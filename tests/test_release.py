@@ -1,0 +1,119 @@
+"""A release, rehearsed, and the update of a project to it: by the steps that the documents tell."""
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from baking import TEMPLATE, install, run
+from steps import add_endpoint, copy_template, follow, read_blocks, read_section
+
+NEXT = "99.0.0"
+SERVICE = "{{cookiecutter.project}}"
+AUTHOR = "{{ 7 * 7 }} ' \\ \" 😀"
+
+
+def read_version(folder: Path) -> str:
+    version: str = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["version"]
+    return version
+
+
+def read_changes(folder: Path) -> str:
+    """The newest heading of the changelog."""
+    found = re.search(r"^## (.+)", (folder / "CHANGELOG.md").read_text(), re.M)
+    assert found
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clone of the template as it is, and the repository that it is pushed to."""
+    home = tmp_path_factory.mktemp("home")
+    copy_template(home / "clone")
+    start = f"""
+        git init --quiet --bare --initial-branch main ../template.git
+        git init --quiet --initial-branch main
+        git remote add origin ../template.git
+        git add --all
+        git commit --quiet --message "Template"
+        git tag v{read_version(TEMPLATE)}
+        git push --quiet --tags origin main
+    """
+    follow(start, home / "clone", home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def released(home: Path) -> Path:
+    """The same folder with a new release, in which one file was changed and one deleted."""
+    clone = home / "clone"
+    upstream = clone / SERVICE / "{{cookiecutter.__package}}/upstream.py"
+    assert "connect=2.0" in upstream.read_text()
+    upstream.write_text(upstream.read_text().replace("connect=2.0", "connect=3.0"))
+    (clone / SERVICE / "compose.yaml").unlink()
+    changelog = clone / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(read_changes(clone), NEXT, 1))
+    [steps] = read_blocks(read_section(clone / "CONTRIBUTING.md", "Release"), "sh")
+    steps = re.sub("VERSION=.+", f"VERSION={NEXT}", steps).replace(".uv/bin/uv", "uv")
+    follow(steps, clone, home)
+    return home
+
+
+def bake(home: Path, version: str, *answers: str) -> Path:
+    """Bakes the release as the README says, from the repository; the project's path."""
+    [command] = read_blocks(read_section(TEMPLATE / "README.md", "Bake your own"), "sh")
+    command = command.strip().replace("gh:org/template", (home / "template.git").as_uri())
+    options = ["--no-input", "--checkout", f"v{version}", *answers]
+    folder = home / version
+    folder.mkdir()
+    follow(f"{command} {shlex.join(options)}", folder, home)
+    return folder / "my-service"
+
+
+def read_record(project: Path) -> dict[str, object]:
+    record: dict[str, object] = json.loads((project / ".cookiecutter.json").read_text())
+    return record
+
+
+def test_changes_are_unreleased_or_of_the_version() -> None:
+    assert read_changes(TEMPLATE) in {"Unreleased", read_version(TEMPLATE)}
+
+
+@pytest.mark.slow
+def test_release_bakes_with_its_version(released: Path) -> None:
+    """From a clean clone; the version is that of the tag, of the changes and of the record."""
+    follow(f"git clone --quiet --branch v{NEXT} template.git clean", released, released)
+    assert read_version(released / "clean") == read_changes(released / "clean") == NEXT
+    assert read_record(bake(released, NEXT))["version"] == NEXT
+
+
+@pytest.mark.slow
+def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
+    """What the template changed or deleted is so too; the edits and the answers stay; all passes"""
+    project = bake(released, read_version(TEMPLATE), f"author={AUTHOR}")
+    before = read_record(project)
+    begin, update = read_blocks(read_section(project / "README.md", "Update"), "sh")
+    install(project)
+    follow(begin, project, released)
+    readme = project / "README.md"
+    add_endpoint(project)
+    readme.write_text(readme.read_text().replace("## Run it", "Our words.\n\n## Run it"))
+    install(project)
+    follow("git add --all && git commit --quiet --message Ours", project, released)
+
+    url = (released / "template.git").as_uri()
+    update = update.replace("gh:org/template", url).replace("TAG", f"v{NEXT}")
+    follow(update, project, released)
+
+    assert follow("git status --porcelain --ignored .update", project, released) == ""
+    assert follow("git worktree list", project, released).count("\n") == 1
+    assert read_record(project) == before | {"version": NEXT}
+    assert "connect=3.0" in (project / "my_service/upstream.py").read_text()
+    assert not (project / "compose.yaml").exists()
+    assert "Our words." in readme.read_text()
+    assert "def add(" in (project / "my_service/home.py").read_text()
+    assert (project / "uv.lock").exists()
+    install(project)
+    assert " passed" in run(project, "pytest", "-q")
