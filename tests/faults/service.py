@@ -83,6 +83,16 @@ routes = [
 ]
 """
 
+# What `databases` itself offers for transactions.
+UNPROTECTED_TRANSACTION = {
+    "my_service/faults.py": {
+        "async with connect(database) as connection, connection.transaction():": (
+            "async with database.transaction():\n"
+            "        connection = database.connection().raw_connection"
+        )
+    }
+}
+
 
 def extend(project: Path) -> None:
     """Adds the endpoints to a bake."""

@@ -19,7 +19,9 @@ from serving import Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import copy, serve_on
+from faults.service import UNPROTECTED_TRANSACTION, copy, serve_on
+
+POOL = 5
 
 
 def find(program: str, package: str) -> str:
@@ -110,7 +112,7 @@ async def reset_rapidly(port: int, end: float) -> int:
                         stream,
                         [
                             (":method", "GET"),
-                            (":path", "/query?seconds=1"),
+                            (":path", "/transact"),
                             (":scheme", "http"),
                             (":authority", "localhost"),
                         ],
@@ -134,12 +136,12 @@ async def reset_rapidly(port: int, end: float) -> int:
 
 async def flood(service: Service, seconds: float) -> int:
     end = time.monotonic() + seconds
-    attackers = [asyncio.create_task(reset_rapidly(service.port, end)) for _ in range(4)]
-    return sum([await attacker for attacker in attackers])
+    return sum(await asyncio.gather(*(reset_rapidly(service.port, end) for _ in range(4))))
 
 
 async def suffer_flood(service: Service) -> tuple[list[Answer], list[Answer], int]:
-    """The answers to others during ten seconds of attack, those after it, and the resets."""
+    """The answers to others during ten seconds of attack, those to as many as the pool has
+    connections after it, and the resets."""
     attack = asyncio.create_task(flood(service, 10))
     end = time.monotonic() + 10
     others = []
@@ -148,7 +150,7 @@ async def suffer_flood(service: Service) -> tuple[list[Answer], list[Answer], in
             others.append(await ask(client, "/users"))
             await asyncio.sleep(0.2)
         await asyncio.sleep(1)
-        after = await ask_many([client], "/users", 20)
+        after = await ask_many([client], "/query?seconds=0.5", POOL)
     return others, after, await attack
 
 
@@ -161,7 +163,7 @@ async def test_rapid_reset(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None]
 ) -> None:
     """Only a proxy stops it; but the requests that were reset leave the database soon."""
-    with serve_on(extended, postgres.url()) as service:
+    with serve_on(extended, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
         process = psutil.Process(service.process.pid)
         before = process.memory_info().rss
         others, after, resets = await suffer_flood(service)
@@ -172,5 +174,16 @@ async def test_rapid_reset(
         f"{slowest(others):.1f} s; 1 s after it {dict(count(after))}, slowest "
         f"{slowest(after):.1f} s; memory grows by {growth:.0f} MiB",
     )
-    assert count(after) == {200: 20}
+    assert count(after) == {200: POOL}
     assert slowest(after) < 5
+
+
+@pytest.mark.slow
+async def test_control_of_rapid_reset(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
+    """Each reset in a transaction of `databases` keeps a connection, until there is none."""
+    project = copy(extended, tmp_path, UNPROTECTED_TRANSACTION)
+    with serve_on(project, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
+        _, after, _ = await suffer_flood(service)
+        service.process.kill()  # It would wait for its connections for ever.
+        service.process.wait()
+    assert count(after)[200] < POOL

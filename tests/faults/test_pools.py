@@ -14,22 +14,13 @@ from serving import Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import copy, serve_on
+from faults.service import UNPROTECTED_TRANSACTION, copy, serve_on
 
 POOL = 5
 IN_TRANSACTION = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
 RUNNING = """SELECT count(*) FROM pg_stat_activity
               WHERE state = 'active' AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"""
 
-# What `databases` itself offers for transactions.
-UNPROTECTED_TRANSACTION = {
-    "my_service/faults.py": {
-        "async with connect(database) as connection, connection.transaction():": (
-            "async with database.transaction():\n"
-            "        connection = database.connection().raw_connection"
-        )
-    }
-}
 UNPROTECTED_CALL = {
     "my_service/upstream.py": {"await finish(get(client, url))": "await get(client, url)"}
 }
