@@ -46,6 +46,7 @@ def test_rows_are_not_seen(
 @pytest.mark.slow
 @ORDERS
 def test_control(project: Path, postgres: Postgres, tmp_path: Path, tests: tuple[str, ...]) -> None:
-    edits = {"tests/conftest.py": {"TRUNCATE users, posts RESTART IDENTITY": "SELECT 1"}}
+    emptying = "f\"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY\""
+    edits = {"tests/conftest.py": {emptying: '"SELECT 1"'}}
     report = run_tests(copy(project, tmp_path, edits), postgres, tests)
     assert report.startswith("1 failed, 1 passed")

@@ -83,7 +83,7 @@ async def test_control_of_failed_commits(
         answers = await use_whole_pool(service)
         service.process.kill()  # It would wait for its connections for ever.
         service.process.wait()
-    assert count(answers)[200] == 0
+    assert count(answers)[200] <= 1  # on the connection that the start opened
 
 
 @pytest.mark.parametrize("path", ["/transact", "/query?seconds=0.2", "/query-orm?seconds=0.2"])
