@@ -49,6 +49,19 @@ def add_endpoint(project: Path) -> None:
     add_route(project / "my_service/home.py", section)
 
 
+def delete_demos(project: Path) -> None:
+    """Follows the last lesson: two files and a line."""
+    section = read_section(project / "README.md", "Delete the endpoints that teach")
+    module, test, app, named = re.findall(r"`(.+?)`", section)
+    (project / module).unlink()
+    (project / test).unlink()
+    [app_path] = project.rglob(f"my_service/{app}")
+    lines = app_path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if f'"{named}"' not in line]
+    assert len(kept) == len(lines) - 1
+    app_path.write_text("".join(kept))
+
+
 def copy_template(folder: Path) -> None:
     """Copies what git tracks, or would."""
     tracked = subprocess.run(

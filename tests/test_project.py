@@ -1,4 +1,7 @@
-"""The default bake, checked by its own tools in its own environment."""
+"""The default bake, checked by its own tools in its own environment.
+
+Its tests are run by test_readme.py, as one of the commands of its README.
+"""
 
 import ast
 import io
@@ -24,11 +27,6 @@ def test_lint_and_format(project: Path) -> None:
 
 def test_types(project: Path) -> None:
     run(project, "mypy", ".")
-
-
-@pytest.mark.slow
-def test_own_tests_pass(project: Path) -> None:
-    assert " passed" in run(project, "pytest", "-q")
 
 
 def test_few_dependencies(project: Path) -> None:

@@ -11,7 +11,15 @@ import httpx
 import pytest
 from baking import bake, environment, install, run
 from serving import free_port, serve
-from steps import add_code, add_endpoint, add_route, copy_template, read_blocks, read_section
+from steps import (
+    add_code,
+    add_endpoint,
+    add_route,
+    copy_template,
+    delete_demos,
+    read_blocks,
+    read_section,
+)
 
 # Those of the template that need a network, or are this test run itself.
 ELSEWHERE = {
@@ -161,18 +169,9 @@ def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
         assert httpx.get(f"{service.url}/prices").json() == {"source": "prices"}
 
 
-@pytest.mark.slow
 def test_demos_are_deleted_as_the_readme_says(tmp_path: Path) -> None:
-    """Two files and a line; all else passes, lint and types included."""
+    """Lint and types included. The whole suite without them is run by test_release.py."""
     project = bake(tmp_path)
+    delete_demos(project)
     install(project)
-    section = read_section(project / "README.md", "Delete the endpoints that teach")
-    module, test, app, named = re.findall(r"`(.+?)`", section)
-    (project / module).unlink()
-    (project / test).unlink()
-    [app_path] = project.rglob(f"my_service/{app}")
-    lines = app_path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if f'"{named}"' not in line]
-    assert len(kept) == len(lines) - 1
-    app_path.write_text("".join(kept))
-    check(project)
+    check(project, "tests/test_app.py", "tests/test_openapi.py")

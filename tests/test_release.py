@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from baking import TEMPLATE, install, run
-from steps import add_endpoint, copy_template, follow, read_blocks, read_section
+from steps import add_endpoint, copy_template, delete_demos, follow, read_blocks, read_section
 
 NEXT = "99.0.0"
 SERVICE = "{{cookiecutter.project}}"
@@ -91,7 +91,7 @@ def test_release_bakes_with_its_version(released: Path) -> None:
 
 @pytest.mark.slow
 def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
-    """What the template changed or deleted is so too; the edits and the answers stay; all passes"""
+    """What the template changed or deleted is so too; what the owner did, and the answers, stay."""
     project = bake(released, read_version(TEMPLATE), f"author={AUTHOR}")
     before = read_record(project)
     begin, update = read_blocks(read_section(project / "README.md", "Update"), "sh")
@@ -99,6 +99,7 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     follow(begin, project, released)
     readme = project / "README.md"
     add_endpoint(project)
+    delete_demos(project)
     readme.write_text(readme.read_text().replace("## Run it", "Our words.\n\n## Run it"))
     install(project)
     follow("git add --all && git commit --quiet --message Ours", project, released)
@@ -114,6 +115,7 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     assert not (project / "compose.yaml").exists()
     assert "Our words." in readme.read_text()
     assert "def add(" in (project / "my_service/home.py").read_text()
+    assert not (project / "my_service/demos.py").exists()
     assert (project / "uv.lock").exists()
     install(project)
     assert " passed" in run(project, "pytest", "-q")

@@ -274,7 +274,8 @@ def test_first_push_is_green(tmp_path: Path, postgres: Postgres) -> None:
         ),
         ("my_service/home.py", "import msgspec", "import os, msgspec", "uv run ruff check"),
         ("my_service/home.py", "item_id, q)", "item_id,q)", "uv run ruff format --check"),
-        ("my_service/home.py", "Hello World", "Goodbye", "uv run pytest"),
+        # No test runs: that a broken handler fails them, test_project.py shows.
+        ("pyproject.toml", "--strict-markers", "--strict-marks", "uv run pytest"),
     ],
 )
 def test_push_of_a_defect_is_red(
