@@ -1,8 +1,9 @@
-"""The document's application: text queries through `databases`. Only 201 and ORDER BY are added."""
+"""The document's application: text queries through `databases`. Only 201 and ORDER BY are added.
 
-import asyncio
+Its endpoints that sleep are measured beside SQLAlchemy, in the other module.
+"""
+
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,15 +57,3 @@ async def create_user(name: str, email: str) -> Any:
     """
     user = await database.fetch_one(query=query, values={"name": name, "email": email})
     return dict(user)
-
-
-@app.get("/sync-sleep")
-def sync_sleep() -> Any:
-    time.sleep(0.1)
-    return {"message": "sync"}
-
-
-@app.get("/async-sleep")
-async def async_sleep() -> Any:
-    await asyncio.sleep(0.1)
-    return {"message": "async"}
