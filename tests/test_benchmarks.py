@@ -96,3 +96,27 @@ def test_plot(written: Path, report: dict[str, Any]) -> None:
     sleeps = [row for row in report["sleeps"] if row["protocol"] == "HTTP/1.1"]
     assert len(bars) == len(requests) + 2 * len(sleeps) + 4
     assert "prefers-color-scheme: dark" in text
+
+
+def test_documents_tell_the_figures() -> None:
+    """Those of the run whose results are kept"""
+    kept = json.loads((TEMPLATE / "benchmarks/results/results.json").read_text())
+    criteria = {criterion["name"]: criterion["seen"] for criterion in kept["criteria"]}
+    told = (TEMPLATE / "README.md").read_text()
+    for name, seen in criteria.items():
+        if "CPU time of GET /users/{user_id} over HTTP/1.1" in name:
+            assert f"{seen:.1f} times" in told
+    page = (TEMPLATE / "{{cookiecutter.project}}/docs/deployment.md").read_text()
+    rows: dict[str, dict[tuple[str, str], str]] = {}
+    for row in kept["requests"]:
+        if row["application"] == "the service" and row["request"].startswith("GET"):
+            cells = rows.setdefault(row["request"], {})
+            cells[row["server"], row["protocol"]] = f"{row['requests/s']:,.0f}"
+    assert len(rows) == 3
+    for request, cells in rows.items():
+        figures = [
+            cells[server, protocol]
+            for server in ("Hypercorn", "Granian")
+            for protocol in ("HTTP/1.1", "HTTP/2")
+        ]
+        assert f"| `{request}` | {' | '.join(figures)} |" in page

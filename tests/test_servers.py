@@ -16,6 +16,7 @@ import psutil
 import pytest
 from baking import TEMPLATE, bake, environment, install, run
 from faults.postgres import Postgres, run_postgres
+from faults.service import edit
 from serving import Service, free_port, wait_until_ready
 from test_service import ROWS
 
@@ -37,6 +38,17 @@ PACKAGES = {
 }
 PAGE = TEMPLATE / "{{cookiecutter.project}}/docs/deployment.md"
 ANSWERS = {"yes": True, "no": False}
+GREET = """from starlette.routing import WebSocketRoute
+
+
+async def greet(websocket):
+    await websocket.accept()
+    await websocket.close()
+
+
+routes = [
+    WebSocketRoute("/greet", greet),
+"""
 
 
 @dataclass
@@ -45,6 +57,8 @@ class Documented:
 
     command: str
     speaks_http2: bool
+    speaks_http3: bool
+    speaks_websocket: bool
     finishes_requests: bool
     replaces_workers: bool
 
@@ -73,9 +87,10 @@ def postgres() -> Iterator[Postgres]:
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres: Postgres
 ) -> tuple[str, Path]:
-    """Its name, and a bake with an environment of its own that has it."""
+    """Its name, and a bake with a WebSocket and an environment of its own that has it."""
     name: str = request.param
     project = bake(tmp_path_factory.mktemp("server"))
+    edit(project / "my_service/app.py", "routes = [\n", GREET)
     install(project, "--no-dev")
     if PACKAGES[name]:
         command = ["uv", "pip", "install", "--quiet", "--python", ".venv", *PACKAGES[name]]
@@ -186,6 +201,7 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
         assert created.status_code == 201
         assert wrong == []
         assert speaks_http2(service) == documented.speaks_http2
+        assert speaks_websocket(service) == documented.speaks_websocket
         if name != "Daphne":
             wait_for_workers(service, postgres, set())
         with ThreadPoolExecutor(2) as threads:
@@ -206,11 +222,34 @@ def speaks_http2(service: Service) -> bool:
         return False
 
 
+def speaks_websocket(service: Service) -> bool:
+    """https://www.rfc-editor.org/rfc/rfc6455#section-4.1"""
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+    }
+    try:
+        return httpx.get(f"{service.url}/greet", headers=headers).status_code == 101
+    except httpx.TransportError:
+        return False
+
+
 def get_status(service: Service, path: str) -> int:
     try:
         return httpx.get(service.url + path, timeout=20).status_code
     except httpx.TransportError:
         return 0
+
+
+def test_http3_is_an_option(server: tuple[str, Path]) -> None:
+    """Of the server itself: test_http3.py asks those that have it"""
+    name, project = server
+    program = DOCUMENTED[name].command.split()[0]
+    own = program == "python"
+    offered = own or bool(re.search("quic|http/?3", run(project, program, "--help"), re.I))
+    assert offered == DOCUMENTED[name].speaks_http3
 
 
 def test_worker_dies(server: tuple[str, Path], postgres: Postgres) -> None:
