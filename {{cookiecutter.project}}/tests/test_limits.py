@@ -31,6 +31,7 @@ async def call(
     *messages: Message,
     path: str = "/",
     headers: list[tuple[bytes, bytes]] | None = None,
+    version: str = "2",
 ) -> list[Message]:
     """What the application sends to a client that sends these messages and then waits."""
     sent: list[Message] = []
@@ -44,7 +45,8 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Limits(app)({"type": "http", "path": path, "headers": headers or []}, receive, send)
+    scope = {"type": "http", "http_version": version, "path": path, "headers": headers or []}
+    await Limits(app)(scope, receive, send)
     assert traffic.traffic.in_flight == 0
     return sent
 
@@ -59,6 +61,20 @@ async def test_body_is_limited(size: int, status: int) -> None:
     half = bytes(traffic.MAX_BODY_SIZE // 2)
     start, *_ = await call(echo, body(half, True), body(half, True), body(bytes(size)))
     assert start["status"] == status
+
+
+async def test_body_without_a_length() -> None:
+    """There is none over HTTP/1.1, and the server is not asked; over HTTP/2 there may be one."""
+    _, content = await call(echo, version="1.1")
+    assert content["body"] == b""
+    _, content = await call(echo, body(b"a"), version="2")
+    assert content["body"] == b"a"
+
+
+@pytest.mark.parametrize("name", sorted(limits.LENGTHS))
+async def test_body_with_a_length(name: bytes) -> None:
+    _, content = await call(echo, body(b"a"), headers=[(name, b"1")], version="1.1")
+    assert content["body"] == b"a"
 
 
 async def test_slow_body_is_408(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 MAX_IN_FLIGHT = 2000
 PROBES = {"/livez", "/readyz"}
-TWO_LENGTHS = {b"transfer-encoding", b"content-length"}
+LENGTHS = {b"transfer-encoding", b"content-length"}
 
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
@@ -69,10 +69,14 @@ class Limits:
     async def run(self, scope: Scope, exchange: Exchange, counted: bool) -> None:
         """Raises `HTTPException`, or `ClientDisconnect` where there is nobody to answer."""
         try:
-            await exchange.read_body()
+            lengths = LENGTHS & {name for name, _ in scope["headers"]}
+            if lengths or scope["http_version"] not in {"1.0", "1.1"}:
+                await exchange.read_body()
+            else:  # There is none: RFC 9112, section 6.3. Granian would take 40 µs to say so.
+                exchange.accept(b"")
             if counted and traffic.in_flight > MAX_IN_FLIGHT:
                 raise HTTPException(503, "Too many requests are under way", {"Retry-After": "1"})
-            if TWO_LENGTHS <= {name for name, _ in scope["headers"]}:
+            if lengths == LENGTHS:
                 # A proxy may have believed the other one: RFC 9112, section 6.1.
                 raise HTTPException(400, "The body has two lengths", CLOSE)
             await self.app(scope, exchange.receive, exchange.send)

@@ -50,7 +50,10 @@ class Exchange:
                 chunks.clear()
         if self.size > MAX_BODY_SIZE:
             raise self.too_large()
-        self.body = b"".join(chunks)
+        self.accept(b"".join(chunks))
+
+    def accept(self, body: bytes) -> None:
+        self.body = body
         self.accepted = asyncio.get_running_loop().time()
 
     def too_large(self) -> HTTPException:
