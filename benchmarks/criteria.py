@@ -66,11 +66,11 @@ def judge(results: Results) -> list[Criterion]:
         service = results.median(table, (*row, *OWN), figure)
         return service / results.median(table, (*row, *PEER), figure)
 
-    def slept(at: str, subject: tuple[str, str], figure: str) -> list[float]:
-        return [
-            results.median("sleeps", (at, protocol, *subject), figure)
+    def slept(at: str, subject: tuple[str, str], figure: str) -> dict[str, float]:
+        return {
+            protocol: results.median("sleeps", (at, protocol, *subject), figure)
             for protocol in (HTTP1, HTTP2)
-        ]
+        }
 
     helper = results.median("helper", (), "helper µs") / results.median("helper", (), "held µs")
     criteria = [
@@ -104,14 +104,17 @@ def judge(results: Results) -> list[Criterion]:
     for subject, least in ((OWN, None), (ON_GRANIAN, 12)):
         name = " on ".join(subject)
         criteria += [
-            Criterion(
-                f"/async-sleep, 100 at a time, over HTTP/1.1: {name} / floor",
-                slept("100", subject, "async / floor")[0],
-                most=1.3,
+            *(
+                Criterion(
+                    f"/async-sleep, 100 at a time, over {protocol}: {name} / floor",
+                    seen,
+                    most=1.3,
+                )
+                for protocol, seen in slept("100", subject, "async / floor").items()
             ),
             Criterion(
                 f"/sync-sleep / /async-sleep, all at once, better protocol: {name}",
-                max(slept("all", subject, "sync / async")),
+                max(slept("all", subject, "sync / async").values()),
                 least=least,
             ),
         ]

@@ -4,7 +4,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 
 from baking import run
@@ -18,12 +19,14 @@ from .subjects import (
     ESSENTIAL,
     GRANIAN,
     HTTP1,
-    HTTP2,
     HYPERCORN,
+    LIST,
     ORM,
     POST,
+    ROOT,
     SERVICE,
     SUBJECTS,
+    USER,
     UVICORN,
     Subject,
     check,
@@ -55,29 +58,55 @@ class Bench:
     rounds: Rounds
     core: set[int]
     others: set[int]
+    running: dict[Subject, Server] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
 
     def steps(self) -> Iterator[Step]:
-        """Each subject once in each round, so that what disturbs the machine disturbs all."""
-        load = self.rounds.warmup + self.rounds.seconds
+        """All subjects run side by side, idle but for the one whose turn it is.
+
+        A request is asked of one after the other, so that what disturbs the machine disturbs all.
+        """
+        subjects = SUBJECTS if self.rounds.thorough else ESSENTIAL
+        load = self.rounds.seconds + 0.15
+        for subject in subjects:
+            name = f"{subject.app} on {subject.server}"
+            rows = len(subject.requests) * len(subject.protocols)
+            seconds = 2.5 + rows * self.rounds.warmup
+            yield Step(f"start: {name}", seconds, partial(self.start, subject))
         for n in range(self.rounds.rounds):
-            for subject in SUBJECTS if self.rounds.thorough else ESSENTIAL:
-                rows = len(subject.requests) * len(subject.protocols)
-                name = f"round {n + 1}: {subject.app} on {subject.server}"
-                seconds = 1.5 + rows * load
-                if subject in COMPARED:
-                    seconds += self.rounds.sleeps / 1000 * 6.5 * len(subject.protocols)
-                yield Step(name, seconds, partial(self.request, subject))
+            for request in (ROOT, USER, LIST, POST):
+                asked = [subject for subject in subjects if request in subject.requests]
+                rows = sum(len(self.protocols(request, subject)) for subject in asked)
+                step = partial(self.request, request, asked)
+                yield Step(f"round {n + 1}: {request}", rows * load, step)
+        for n in range(self.rounds.sleep_rounds):
             for subject in COMPARED:
-                name = f"idle {n + 1}: {subject.app} on {subject.server}"
-                yield Step(name, 5 + 2 * load, partial(self.idle, subject))
+                seconds = self.rounds.sleeps / 1000 * 6.5 * len(subject.protocols)
+                name = f"sleep {n + 1}: {subject.app} on {subject.server}"
+                yield Step(name, seconds, partial(self.sleep, subject))
+        yield Step("stop", 1, self.stack.close)
         for _ in range(self.rounds.starts):
             for subject in COMPARED:
-                yield Step("starts", 1, partial(self.time_start, subject))
+                yield Step("starts", 2.5, partial(self.time_start, subject))
         for subject in COMPARED:
             name = f"{subject.app} on {subject.server}"
+            seconds = 10 + 2 * self.rounds.rounds * load
+            yield Step(f"idle: {name}", seconds, partial(self.idle, subject))
             yield Step(f"growth: {name}", 5 + 8 * load, partial(self.grow, subject))
             yield Step(f"workers: {name}", 5 + 3 * load, partial(self.multiply, subject))
-        yield Step("database helper", 2 * self.rounds.rounds, self.query)
+        yield Step("database helper", self.rounds.rounds, self.query)
+
+    @staticmethod
+    def protocols(request: str, subject: Subject) -> tuple[str, ...]:
+        return (HTTP1,) if request == POST else subject.protocols
+
+    def start(self, subject: Subject) -> None:
+        server = self.stack.enter_context(self.environments.start(subject, self.core))
+        self.note_start(subject, server)
+        check(server.url, subject)
+        for request in set(subject.requests) - {POST}:
+            load(server, ANSWERS[request][0], self.rounds.warmup)
+        self.running[subject] = server
 
     def load(self, server: Server, path: str, connections: int = AT_ONCE) -> Sample:
         load(server, path, self.rounds.warmup)
@@ -85,30 +114,27 @@ class Bench:
         # Opening connections counts little in the longer time.
         return load(server, path, self.rounds.seconds + connections / 5000, connections)
 
-    def request(self, subject: Subject) -> None:
-        with self.environments.start(subject, self.core) as server:
-            self.note_start(subject, server)
-            check(server.url, subject)
-            for request in subject.requests:
+    def request(self, request: str, subjects: list[Subject]) -> None:
+        for subject in subjects:
+            server = self.running[subject]
+            for protocol in self.protocols(request, subject):
                 if request == POST:
-                    for seconds in (self.rounds.warmup, self.rounds.seconds):
-                        sample = load(server, "", seconds, arguments=f"u{time.monotonic_ns()}")
-                        settle(server)
-                    self.environments.seed()
-                else:
-                    sample = self.load(server, ANSWERS[request][0])
-                self.results.add("requests", (request, HTTP1, subject.app, subject.server), sample)
-                if HTTP2 in subject.protocols and request != POST:
-                    path = ANSWERS[request][0]
-                    load_http2(server, path, 2 * AT_ONCE)
+                    sample = load(
+                        server, "", self.rounds.seconds, arguments=f"u{time.monotonic_ns()}"
+                    )
+                elif protocol == HTTP1:
+                    sample = load(server, ANSWERS[request][0], self.rounds.seconds)
                     number = max(4 * AT_ONCE, int(sample["requests/s"] * self.rounds.seconds))
-                    sample = load_http2(server, path, number)
-                    key = (request, HTTP2, subject.app, subject.server)
-                    self.results.add("requests", key, sample)
-            if subject in COMPARED:
-                self.sleep(subject, server)
+                else:
+                    sample = load_http2(server, ANSWERS[request][0], number)
+                key = (request, protocol, subject.app, subject.server)
+                self.results.add("requests", key, sample)
+                settle(server)
+            if request == POST:
+                self.environments.seed()
 
-    def sleep(self, subject: Subject, server: Server) -> None:
+    def sleep(self, subject: Subject) -> None:
+        server = self.running[subject]
         requests = self.rounds.sleeps
         for at, at_once in (("100", 100), ("all", requests)):
             floor = SLEEP * -(-requests // at_once)
@@ -157,24 +183,31 @@ class Bench:
                 self.results.add("workers", (subject.app, subject.server, str(workers)), sample)
 
     def idle(self, subject: Subject) -> None:
-        with self.environments.start(subject, self.core, patient=True) as server:
-            alone = self.load(server, "/", 64)["requests/s"]
-            before = server.memory()
-            clients = hold(server, IDLE)
-            memory = server.memory() - before
-            crowded = self.load(server, "/", 64)["requests/s"]
+        """The same server twice, by turns: with idle connections, and with none."""
+        start = partial(self.environments.start, subject, self.core, patient=True)
+        with start() as alone, start() as crowded:
+            for server in (alone, crowded):
+                load(server, "/", self.rounds.warmup)
+            before = crowded.memory()
+            clients = hold(crowded, IDLE)
+            memory = crowded.memory() - before
+            for _ in range(self.rounds.rounds):
+                none, idle = (
+                    load(server, "/", self.rounds.seconds, 64)["requests/s"]
+                    for server in (alone, crowded)
+                )
+                sample = {
+                    "requests/s, none idle": none,
+                    "requests/s, 5,000 idle": idle,
+                    "kept": idle / none,
+                    "KiB a connection": memory * 1024 / IDLE,
+                }
+                self.results.add("idle", (subject.app, subject.server), sample)
             closed = sum(map(is_closed, clients))
             if closed:
                 raise RuntimeError(f"{subject} closed {closed} idle connections")
             for client in clients:
                 client.close()
-        sample = {
-            "requests/s, none idle": alone,
-            "requests/s, 5,000 idle": crowded,
-            "kept": crowded / alone,
-            "KiB a connection": memory * 1024 / IDLE,
-        }
-        self.results.add("idle", (subject.app, subject.server), sample)
 
     def query(self) -> None:
         """Pinned by itself, as it is no server."""

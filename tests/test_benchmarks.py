@@ -16,7 +16,7 @@ from baking import TEMPLATE
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 # Rows of each table of a quick run: see ESSENTIAL in benchmarks/subjects.py.
 ROWS = {
-    "criteria": 23,
+    "criteria": 25,
     "requests": 35,
     "starts": 7,
     "sleeps": 10,

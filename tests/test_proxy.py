@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -27,8 +28,9 @@ def proxied(project: Path) -> Iterator[Service]:
 
 def get(service: Service, path: str, *, http2: bool = False, **headers: str) -> httpx.Response:
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    defaults = {"Host": "api.example.com", "X-Request-ID": token_hex(16)}
     with httpx.Client(http1=not http2, http2=http2) as client:
-        return client.get(service.url + path, headers={"Host": "api.example.com", **headers})
+        return client.get(service.url + path, headers=defaults | headers)
 
 
 def logged_client(service: Service, response: httpx.Response) -> str:

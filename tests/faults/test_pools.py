@@ -27,9 +27,9 @@ UNPROTECTED_CALL = {
 
 
 async def cancel_at_random(service: Service, path: str, number: int) -> None:
-    """Sends requests whose clients go away after up to 0.2 s, 20 at a time.
+    """Sends requests whose clients go away after up to 0.4 s, 40 at a time.
 
-    That is after the 0.1 s from which the service watches for it, for half of them.
+    That is after the 0.2 s from which the service watches for it, for half of them.
     """
     clock = random.Random(1)
 
@@ -37,10 +37,10 @@ async def cancel_at_random(service: Service, path: str, number: int) -> None:
         async with limit:
             _, writer = await asyncio.open_connection("127.0.0.1", service.port)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await asyncio.sleep(clock.uniform(0, 0.2))
+            await asyncio.sleep(clock.uniform(0, 0.4))
             writer.close()
 
-    limit = asyncio.Semaphore(20)
+    limit = asyncio.Semaphore(40)
     await asyncio.gather(*(cancel(limit) for _ in range(number)))
 
 
@@ -238,7 +238,7 @@ async def test_client_gone(
 
 @pytest.mark.slow
 async def test_control_of_client_gone(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    edits = {"my_service/traffic.py": {"WATCH_AFTER = 0.1": "WATCH_AFTER = 60"}}
+    edits = {"my_service/traffic.py": {"WATCH_AFTER = 0.2": "WATCH_AFTER = 60"}}
     with serve_on(
         copy(extended, tmp_path, edits), postgres.url(), DATABASE_POOL_SIZE=str(POOL)
     ) as service:

@@ -1,13 +1,18 @@
-"""The middleware around small applications, with a client that is a list of messages."""
+"""The middleware around small applications, with a client that is a list of messages.
+
+What it raises, the one around it answers.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from {{ cookiecutter.__package }} import limits, traffic
 from {{ cookiecutter.__package }}.limits import Limits, finish
+from {{ cookiecutter.__package }}.logs import RequestLog
 
 END: Message = {"type": "http.disconnect"}
 
@@ -45,8 +50,14 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "http_version": version, "path": path, "headers": headers or []}
-    await Limits(app)(scope, receive, send)
+    scope = {
+        "type": "http",
+        "http_version": version,
+        "method": "GET",
+        "path": path,
+        "headers": headers or [],
+    }
+    await RequestLog(Limits(app))(scope, receive, send)
     assert traffic.traffic.in_flight == 0
     return sent
 
@@ -104,7 +115,7 @@ async def test_answer_that_has_begun_is_broken_off(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(60)
 
     monkeypatch.setattr(traffic, "REQUEST_TIMEOUT", 0.2)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(HTTPException):
         await call(hang, body(b""))
 
 

@@ -66,47 +66,60 @@ async def open_sessions(url: str) -> AsyncIterator[async_sessionmaker[AsyncSessi
     await engine.dispose()
 
 
+def translate(error: BaseException | None) -> HTTPException | None:
+    """503 where the database is away or busy, 504 for too slow a query; None for other errors."""
+    cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
+    if isinstance(cause, asyncpg.QueryCanceledError):
+        return HTTPException(504, "The query took too long")
+    if isinstance(cause, TimeoutError | exc.TimeoutError):
+        return HTTPException(503, "The database did not answer in time", RETRY)
+    misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+    if isinstance(cause, AWAY) and not misused:
+        return HTTPException(503, "The database is away", RETRY)
+    return None
+
+
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raises `HTTPException`: 503 where the database is away or busy, 504 for too slow a query."""
+    """Raises `HTTPException` in the place of what `translate` knows."""
     try:
         yield
-    except (*AWAY, asyncpg.QueryCanceledError, exc.TimeoutError, exc.DBAPIError) as error:
-        cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
-        if isinstance(cause, asyncpg.QueryCanceledError):
-            raise HTTPException(504, "The query took too long") from None
-        if isinstance(cause, TimeoutError | exc.TimeoutError):
-            raise HTTPException(503, "The database did not answer in time", RETRY) from None
-        misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
-        if isinstance(cause, AWAY) and not misused:
-            raise HTTPException(503, "The database is away", RETRY) from error
+    except Exception as error:
+        if problem := translate(error):
+            raise problem from error
         raise
 
 
-@asynccontextmanager
-async def connect(database: Database) -> AsyncIterator[asyncpg.Connection]:
+class connect:
     """A connection of the pool, asyncpg's own: `databases` would compile each query anew.
 
-    For a transaction take `connection.transaction()`. `database.transaction()` would keep the
-    connection from the pool for ever where COMMIT fails or the request is cancelled.
+    `async with connect(database) as connection`. For a transaction take `connection.transaction()`:
+    `database.transaction()` would keep the connection from the pool for ever where COMMIT fails or
+    the request is cancelled. Raises what `translate` says.
     """
-    with translate_errors():
-        slot = database.take()
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def __aenter__(self) -> asyncpg.Connection:
+        slot = self.database.take()
         if slot is None:
-            async with asyncio.timeout(ACQUIRE_TIMEOUT):
-                slot = await database.wait()
+            with translate_errors():
+                async with asyncio.timeout(ACQUIRE_TIMEOUT):
+                    slot = await self.database.wait()
+        self.slot = slot
+        return slot.connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
-            yield slot.connection
-            if not slot.is_well():
-                await slot.close()
-        except TimeoutError:
-            slot.terminate()
-            raise
-        except BaseException:
-            await slot.close()
-            raise
+            if isinstance(error, TimeoutError):
+                self.slot.terminate()
+            elif error or not self.slot.is_at_rest():
+                await self.slot.close()
         finally:
-            database.idle.put_nowait(slot)
+            self.database.idle.put_nowait(self.slot)
+        if problem := translate(error):
+            raise problem from error
 
 
 @asynccontextmanager

@@ -60,7 +60,8 @@ async def read_page(request: Request[Any], html: str, cdn: str, folder: str | No
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     html = html.replace(cdn, "/docs/assets/") if folder else html
-    return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return HTMLResponse(html, headers=headers)
 
 
 async def read_script(request: Request[Any], script: str) -> Response:

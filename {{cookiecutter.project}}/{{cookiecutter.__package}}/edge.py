@@ -17,7 +17,6 @@ from .settings import ALLOWED_HOSTS, CORS_ORIGINS, FORWARDED_ALLOW_IPS
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
 ]
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 CLOSE = (b"connection", b"close")

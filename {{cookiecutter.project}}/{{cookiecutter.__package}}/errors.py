@@ -1,5 +1,6 @@
 """Every error as RFC 9457 problem details, formatted once."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -43,7 +44,7 @@ def title(status: int) -> str:
 def problem(
     status: int,
     detail: str,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     errors: list[Violation] | msgspec.UnsetType = msgspec.UNSET,
 ) -> Response:
     body = Problem("about:blank", title(status), status, detail, errors)

@@ -5,10 +5,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .errors import problem
 from .traffic import CLOSE, Exchange, traffic
 
 T = TypeVar("T")
@@ -16,6 +14,7 @@ T = TypeVar("T")
 MAX_IN_FLIGHT = 2000
 PROBES = {"/livez", "/readyz"}
 LENGTHS = {b"transfer-encoding", b"content-length"}
+HTTP_1 = {"1.0", "1.1"}
 
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
@@ -39,6 +38,7 @@ class Limits:
     """Reads the body before the application runs; ends what takes too long or has no client left.
 
     An answer before the end of the body can stop the other streams of an HTTP/2 connection.
+    Raises `HTTPException`, or `ClientDisconnect` where there is nobody to answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,29 +48,12 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(receive, send, loop.time())
+        exchange = Exchange(receive)
         counted = scope["path"] not in PROBES
-        traffic.in_flight += counted
-        traffic.add(exchange, loop)
+        traffic.add(exchange, counted)
         try:
-            await self.run(scope, exchange, counted)
-        except HTTPException as error:
-            response = problem(error.status_code, error.detail, dict(error.headers or {}))
-            await response(scope, receive, send)
-        except ClientDisconnect:
-            pass
-        finally:
-            traffic.in_flight -= counted
-            traffic.exchanges.discard(exchange)
-            if exchange.watcher:
-                exchange.watcher.cancel()
-
-    async def run(self, scope: Scope, exchange: Exchange, counted: bool) -> None:
-        """Raises `HTTPException`, or `ClientDisconnect` where there is nobody to answer."""
-        try:
-            lengths = LENGTHS & {name for name, _ in scope["headers"]}
-            if lengths or scope["http_version"] not in {"1.0", "1.1"}:
+            lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
+            if lengths or scope["http_version"] not in HTTP_1:
                 await exchange.read_body()
             else:  # There is none: RFC 9112, section 6.3. Granian would take 40 µs to say so.
                 exchange.accept(b"")
@@ -79,11 +62,11 @@ class Limits:
             if lengths == LENGTHS:
                 # A proxy may have believed the other one: RFC 9112, section 6.1.
                 raise HTTPException(400, "The body has two lengths", CLOSE)
-            await self.app(scope, exchange.receive, exchange.send)
+            await self.app(scope, exchange.receive, send)
         except asyncio.CancelledError:
             if not exchange.reason or not exchange.task:
                 raise
             exchange.task.uncancel()
-            if exchange.answering and isinstance(exchange.reason, HTTPException):
-                raise TimeoutError(exchange.reason.detail) from None
             raise exchange.reason from None
+        finally:
+            traffic.remove(exchange, counted)

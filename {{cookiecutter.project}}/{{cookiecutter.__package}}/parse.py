@@ -1,7 +1,6 @@
 """What a client may send: the types of single values, and the parsing of whole requests."""
 
 from collections.abc import Container, Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -94,14 +93,12 @@ def validate(
     texts may stand for numbers.
     """
     strict = location == "body"
-    with suppress(msgspec.ValidationError):
+    try:
         converted = msgspec.convert(values, model, strict=strict)
-        if strict or all(
-            is_exact(value, values[name])
-            for name, value in msgspec.structs.asdict(converted).items()
-            if name in values
-        ):
+        if strict or all(is_exact(getattr(converted, name), values[name]) for name in values):
             return converted
+    except msgspec.ValidationError:
+        pass
     found = islice(find_violations(values, model, strict), MOST_VIOLATIONS)
     raise Invalid([Violation("path" if n in path else location, n, detail) for n, detail in found])
 

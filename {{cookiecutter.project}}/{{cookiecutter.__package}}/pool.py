@@ -28,14 +28,17 @@ class Slot:
         self.stack = AsyncExitStack()
 
     def is_well(self) -> bool:
-        """Whether it is open, at rest, and was lent not long ago."""
-        if not self.connection:
+        """Whether it is open, and was lent not long ago."""
+        if not self.connection or time.monotonic() > self.lent + MAX_IDLE:
             return False
         try:
-            broken = self.connection.is_closed() or self.connection.is_in_transaction()
+            return not self.connection.is_closed()
         except asyncpg.InterfaceError:  # asyncpg has taken it away.
             return False
-        return not broken and time.monotonic() < self.lent + MAX_IDLE
+
+    def is_at_rest(self) -> bool:
+        """Whether it is well, and in no transaction."""
+        return self.is_well() and not self.connection.is_in_transaction()
 
     async def open(self, database: databases.Database) -> None:
         await self.close()

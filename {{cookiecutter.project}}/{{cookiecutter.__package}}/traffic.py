@@ -4,17 +4,20 @@ One look at all of them ten times a second costs a request less than timers of i
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive
 
 from .settings import REQUEST_TIMEOUT
 
 INTERVAL = 0.1  # seconds between two looks
-WATCH_AFTER = 0.1  # seconds until a request that still runs is watched for its client going away
+# Seconds until a request that still runs is watched for its client going away: most have ended by
+# then, and to watch takes half as long as a small request.
+WATCH_AFTER = 0.2
 BODY_TIMEOUT = 10.0  # seconds
 MAX_BODY_SIZE = 1 << 20  # bytes
 CLOSE = {"Connection": "close"}
@@ -23,15 +26,13 @@ CLOSE = {"Connection": "close"}
 class Exchange:
     """A request under way. `end` cancels its task, and says why."""
 
-    def __init__(self, receive: Receive, send: Send, now: float) -> None:
+    def __init__(self, receive: Receive) -> None:
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.receive_more = receive
-        self.send_on = send
-        self.start = now
+        self.start = time.monotonic()
         self.size = 0
         self.body: bytes | None = None  # when it has been read, until the application takes it
         self.accepted = 0.0  # when the body was there
-        self.answering = False
         self.watcher: asyncio.Task[None] | None = None
         self.reason: Exception | None = None
 
@@ -54,7 +55,7 @@ class Exchange:
 
     def accept(self, body: bytes) -> None:
         self.body = body
-        self.accepted = asyncio.get_running_loop().time()
+        self.accepted = time.monotonic()
 
     def too_large(self) -> HTTPException:
         return HTTPException(413, f"The body is over {MAX_BODY_SIZE} bytes", CLOSE)
@@ -64,10 +65,6 @@ class Exchange:
         if body is None:
             return await self.receive_more()
         return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(self, message: Message) -> None:
-        self.answering = True
-        await self.send_on(message)
 
     def end(self, reason: Exception) -> None:
         if self.task and not self.reason:
@@ -100,15 +97,24 @@ class Traffic:
     exchanges: set[Exchange] = field(default_factory=set)
     looking: asyncio.AbstractEventLoop | None = None
 
-    def add(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, exchange: Exchange, counted: bool) -> None:
+        self.in_flight += counted
         self.exchanges.add(exchange)
+        loop = asyncio.get_running_loop()
         if self.looking is not loop:
             self.looking = loop
             loop.call_later(INTERVAL, self.look, loop)
 
+    def remove(self, exchange: Exchange, counted: bool) -> None:
+        self.in_flight -= counted
+        self.exchanges.discard(exchange)
+        if exchange.watcher:
+            exchange.watcher.cancel()
+
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
         for exchange in self.exchanges:
-            exchange.look(loop.time())
+            exchange.look(now)
         if self.exchanges:
             loop.call_later(INTERVAL, self.look, loop)
         else:
