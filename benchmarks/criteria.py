@@ -1,4 +1,4 @@
-"""The ratios that the service must reach, from the medians of one run."""
+"""The ratios that the service must reach: the medians of the rounds of one run."""
 
 from dataclasses import dataclass
 
@@ -57,14 +57,13 @@ def judge(results: Results) -> list[Criterion]:
         """How many times the CPU time of the service the other spends on a request."""
         # uvicorn has no HTTP/2: there its HTTP/1.1 is the other.
         others = HTTP1 if other[1] == UVICORN else protocol
-        seen = results.median("requests", (request, others, *other), "CPU µs")
-        seen /= results.median("requests", (request, protocol, *own), "CPU µs")
+        keys = (request, others, *other), (request, protocol, *own)
+        seen = results.ratio("requests", *keys, "CPU µs")
         name = f"CPU time of {request} over {protocol}: {' on '.join(other)} / {' on '.join(own)}"
         return Criterion(name, seen, least)
 
     def compare(table: str, figure: str, *row: str) -> float:
-        service = results.median(table, (*row, *OWN), figure)
-        return service / results.median(table, (*row, *PEER), figure)
+        return results.ratio(table, (*row, *OWN), (*row, *PEER), figure)
 
     def slept(at: str, subject: tuple[str, str], figure: str) -> dict[str, float]:
         return {

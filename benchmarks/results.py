@@ -31,6 +31,11 @@ class Results:
     def median(self, table: str, key: Key, figure: str) -> float:
         return statistics.median(sample[figure] for sample in self.samples[table][key])
 
+    def ratio(self, table: str, key: Key, other: Key, figure: str) -> float:
+        """The median of the rounds' ratios: the two were measured next to each other in each."""
+        pairs = zip(self.samples[table][key], self.samples[table][other], strict=True)
+        return statistics.median(one[figure] / two[figure] for one, two in pairs)
+
     def rows(self, table: str) -> list[dict[str, str | float]]:
         return [
             dict(zip(TABLES[table], key, strict=True))

@@ -17,7 +17,7 @@ class Rounds:
 
 
 WHOLE = Rounds(
-    rounds=7, sleep_rounds=3, warmup=0.2, seconds=0.5, starts=5, sleeps=1000, thorough=True
+    rounds=15, sleep_rounds=3, warmup=0.2, seconds=0.4, starts=5, sleeps=1000, thorough=True
 )
 QUICK = Rounds(
     rounds=1, sleep_rounds=1, warmup=0.1, seconds=0.25, starts=0, sleeps=200, thorough=False

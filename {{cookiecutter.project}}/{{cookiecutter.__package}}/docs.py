@@ -60,7 +60,11 @@ async def read_page(request: Request[Any], html: str, cdn: str, folder: str | No
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     html = html.replace(cdn, "/docs/assets/") if folder else html
-    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    headers = {
+        "Content-Security-Policy": policy,
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+    }
     return HTMLResponse(html, headers=headers)
 
 
