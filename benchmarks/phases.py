@@ -106,6 +106,7 @@ class Bench:
         server = self.stack.enter_context(self.environments.start(subject, self.core))
         self.note_start(subject, server)
         check(server.url, subject)
+        self.environments.seed()  # It may have made a user.
         for request in set(subject.requests) - {POST}:
             load(server, ANSWERS[request][0], self.rounds.warmup)
         self.running[subject] = server

@@ -66,7 +66,7 @@ async def open_sessions(url: str) -> AsyncIterator[async_sessionmaker[AsyncSessi
     await engine.dispose()
 
 
-def translate(error: BaseException | None) -> HTTPException | None:
+def translate(error: BaseException) -> HTTPException | None:
     """503 where the database is away or busy, 504 for too slow a query; None for other errors."""
     cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, asyncpg.QueryCanceledError):
@@ -118,7 +118,7 @@ class connect:
                 await self.slot.close()
         finally:
             self.database.idle.put_nowait(self.slot)
-        if problem := translate(error):
+        if error and (problem := translate(error)):
             raise problem from error
 
 

@@ -27,18 +27,19 @@ class Slot:
         self.lent = 0.0
         self.stack = AsyncExitStack()
 
-    def is_well(self) -> bool:
-        """Whether it is open, and was lent not long ago."""
-        if not self.connection or time.monotonic() > self.lent + MAX_IDLE:
-            return False
+    def is_open(self) -> bool:
         try:
-            return not self.connection.is_closed()
+            return self.connection is not None and not self.connection.is_closed()
         except asyncpg.InterfaceError:  # asyncpg has taken it away.
             return False
 
+    def is_well(self) -> bool:
+        """Whether it is open, and was lent not long ago."""
+        return time.monotonic() < self.lent + MAX_IDLE and self.is_open()
+
     def is_at_rest(self) -> bool:
-        """Whether it is well, and in no transaction."""
-        return self.is_well() and not self.connection.is_in_transaction()
+        """Whether it is open, and in no transaction."""
+        return self.is_open() and not self.connection.is_in_transaction()
 
     async def open(self, database: databases.Database) -> None:
         await self.close()
@@ -69,13 +70,14 @@ class Database(databases.Database):
 
     def take(self) -> Slot | None:
         """One that can be used at once, if there is any."""
-        slot = None if self.idle.empty() else self.idle.get_nowait()
-        if slot and not slot.is_well():
-            self.idle.put_nowait(slot)
+        if self.idle.empty():
             return None
-        if slot:
+        slot = self.idle.get_nowait()
+        if slot.is_well():
             slot.lent = time.monotonic()
-        return slot
+            return slot
+        self.idle.put_nowait(slot)
+        return None
 
     async def wait(self) -> Slot:
         """Waits for one, and opens it where it is not well."""
