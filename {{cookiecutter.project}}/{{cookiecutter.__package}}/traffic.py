@@ -26,15 +26,16 @@ CLOSE = {"Connection": "close"}
 class Exchange:
     """A request under way. `end` cancels its task, and says why."""
 
+    size = 0
+    body: bytes | None = None  # when it has been read, until the application takes it
+    accepted = 0.0  # when the body was there
+    watcher: asyncio.Task[None] | None = None
+    reason: Exception | None = None
+
     def __init__(self, receive: Receive) -> None:
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.receive_more = receive
         self.start = time.monotonic()
-        self.size = 0
-        self.body: bytes | None = None  # when it has been read, until the application takes it
-        self.accepted = 0.0  # when the body was there
-        self.watcher: asyncio.Task[None] | None = None
-        self.reason: Exception | None = None
 
     async def read_body(self) -> None:
         """Drops what is over the limit. Raises `HTTPException` 413, or `ClientDisconnect`."""
@@ -51,11 +52,12 @@ class Exchange:
                 chunks.clear()
         if self.size > MAX_BODY_SIZE:
             raise self.too_large()
-        self.accept(b"".join(chunks))
-
-    def accept(self, body: bytes) -> None:
-        self.body = body
+        self.body = b"".join(chunks)
         self.accepted = time.monotonic()
+
+    def skip_body(self) -> None:
+        self.body = b""
+        self.accepted = self.start
 
     def too_large(self) -> HTTPException:
         return HTTPException(413, f"The body is over {MAX_BODY_SIZE} bytes", CLOSE)
