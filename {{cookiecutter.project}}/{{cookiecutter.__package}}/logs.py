@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from secrets import token_hex
+from os import urandom
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -84,7 +84,7 @@ class RequestLog:
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given = value.decode("latin-1")
-        id_ = given if given and SANE_ID.fullmatch(given) else token_hex(16)
+        id_ = given if given and SANE_ID.fullmatch(given) else urandom(16).hex()
         token = request_id.set(id_)
         start = time.perf_counter()
         status = 0
