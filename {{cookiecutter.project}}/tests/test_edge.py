@@ -112,7 +112,7 @@ def test_http_3_has_no_connection_header(version: str, kept: bool) -> None:
 async def test_answers_have_security_headers(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
-    for_pages = {"content-security-policy", "referrer-policy", "x-frame-options"}
+    for_pages = {"content-security-policy", "referrer-policy"}
     assert for_pages & headers.keys() == (for_pages if path == "/docs" else set())
 
 

@@ -66,27 +66,20 @@ async def open_sessions(url: str) -> AsyncIterator[async_sessionmaker[AsyncSessi
     await engine.dispose()
 
 
-def translate(error: BaseException) -> HTTPException | None:
-    """503 where the database is away or busy, 504 for too slow a query; None for other errors."""
-    cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
-    if isinstance(cause, asyncpg.QueryCanceledError):
-        return HTTPException(504, "The query took too long")
-    if isinstance(cause, TimeoutError | exc.TimeoutError):
-        return HTTPException(503, "The database did not answer in time", RETRY)
-    misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
-    if isinstance(cause, AWAY) and not misused:
-        return HTTPException(503, "The database is away", RETRY)
-    return None
-
-
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raises `HTTPException` in the place of what `translate` knows."""
+    """Raises `HTTPException`: 503 where the database is away or busy, 504 for too slow a query."""
     try:
         yield
-    except Exception as error:
-        if problem := translate(error):
-            raise problem from error
+    except (*AWAY, asyncpg.QueryCanceledError, exc.TimeoutError, exc.DBAPIError) as error:
+        cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
+        if isinstance(cause, asyncpg.QueryCanceledError):
+            raise HTTPException(504, "The query took too long") from None
+        if isinstance(cause, TimeoutError | exc.TimeoutError):
+            raise HTTPException(503, "The database did not answer in time", RETRY) from None
+        misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+        if isinstance(cause, AWAY) and not misused:
+            raise HTTPException(503, "The database is away", RETRY) from error
         raise
 
 
@@ -95,7 +88,7 @@ class connect:
 
     `async with connect(database) as connection`. For a transaction take `connection.transaction()`:
     `database.transaction()` would keep the connection from the pool for ever where COMMIT fails or
-    the request is cancelled. Raises what `translate` says.
+    the request is cancelled. Raises what `translate_errors` does.
     """
 
     def __init__(self, database: Database) -> None:
@@ -118,8 +111,9 @@ class connect:
                 await self.slot.close()
         finally:
             self.database.idle.put_nowait(self.slot)
-        if error and (problem := translate(error)):
-            raise problem from error
+        if error:
+            with translate_errors():
+                raise error
 
 
 @asynccontextmanager

@@ -60,11 +60,7 @@ async def read_page(request: Request[Any], html: str, cdn: str, folder: str | No
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     html = html.replace(cdn, "/docs/assets/") if folder else html
-    headers = {
-        "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "X-Frame-Options": "DENY",
-    }
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
     return HTMLResponse(html, headers=headers)
 
 

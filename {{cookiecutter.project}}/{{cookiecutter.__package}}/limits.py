@@ -14,7 +14,6 @@ T = TypeVar("T")
 MAX_IN_FLIGHT = 2000
 PROBES = {"/livez", "/readyz"}
 LENGTHS = {b"transfer-encoding", b"content-length"}
-HTTP_1 = {"1.0", "1.1"}
 
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
@@ -53,7 +52,7 @@ class Limits:
         traffic.add(exchange, counted)
         try:
             lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
-            if lengths or scope["http_version"] not in HTTP_1:
+            if lengths or scope["http_version"] not in {"1.0", "1.1"}:
                 await exchange.read_body()
             else:  # There is none: RFC 9112, section 6.3. Granian would take 40 µs to say so.
                 exchange.skip_body()

@@ -20,7 +20,6 @@ from . import edge
 from .errors import problem
 from .settings import LOG_LEVEL
 
-NOBODY = (None,)
 SANE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -132,7 +131,7 @@ class RequestLog:
             status=status or None,
             milliseconds=milliseconds,
             protocol=f"HTTP/{scope['http_version']}",
-            client=(scope.get("client") or NOBODY)[0],
+            client=(scope.get("client") or [None])[0],
         )
         if not self.lines:
             asyncio.get_running_loop().call_soon(self.write)

@@ -27,19 +27,18 @@ class Slot:
         self.lent = 0.0
         self.stack = AsyncExitStack()
 
-    def is_open(self) -> bool:
+    def is_well(self) -> bool:
+        """Whether it is open, and was lent not long ago."""
+        if not self.connection or time.monotonic() > self.lent + MAX_IDLE:
+            return False
         try:
-            return self.connection is not None and not self.connection.is_closed()
+            return not self.connection.is_closed()
         except asyncpg.InterfaceError:  # asyncpg has taken it away.
             return False
 
-    def is_well(self) -> bool:
-        """Whether it is open, and was lent not long ago."""
-        return time.monotonic() < self.lent + MAX_IDLE and self.is_open()
-
     def is_at_rest(self) -> bool:
-        """Whether it is open, and in no transaction."""
-        return self.is_open() and not self.connection.is_in_transaction()
+        """Whether it is well, and in no transaction."""
+        return self.is_well() and not self.connection.is_in_transaction()
 
     async def open(self, database: databases.Database) -> None:
         await self.close()
