@@ -171,7 +171,6 @@ class Bench:
             for limit in (1, 10, 100) if self.rounds.thorough else (1, 100):
                 sample = self.load(server, f"/users?limit={limit}")
                 self.results.add("lists", (subject.app, subject.server, str(limit)), sample)
-        with self.environments.start(subject, self.core) as server:
             for connections in (1, 10, 100, 1000, 5000) if self.rounds.thorough else (1, 100):
                 sample = self.load(server, "/", connections)
                 key = (subject.app, subject.server, f"{connections:,}")
@@ -179,7 +178,7 @@ class Bench:
 
     def multiply(self, subject: Subject) -> None:
         """On all cores, which the load then shares."""
-        for workers in (1, 2, 4) if self.rounds.thorough else (1, 2):
+        for workers in (1, 2, 4) if self.rounds.thorough else (2,):
             cores = self.core | self.others
             with self.environments.start(subject, cores, workers=workers) as server:
                 sample = self.load(server, "/")

@@ -21,7 +21,7 @@ ROWS = {
     "starts": 7,
     "sleeps": 10,
     "connections": 6,
-    "workers": 6,
+    "workers": 3,
     "lists": 6,
     "idle": 3,
     "helper": 1,

@@ -81,8 +81,9 @@ async def test_outage(
 @pytest.mark.slow
 async def test_control_of_status(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Without the translation of errors, an outage is the service's own failure."""
-    edits = {"my_service/database.py": {"        cause = error": "        raise\n        cause = error"}}
-    with serve_on(copy(extended, tmp_path, edits), postgres.url()) as service:
+    edits = {"        cause = error": "        raise\n        cause = error"}
+    project = copy(extended, tmp_path, {"my_service/database.py": edits})
+    with serve_on(project, postgres.url()) as service:
         answers, *_ = await suffer(service.url, postgres, "stopped")
     assert count(answers)[500]
 
