@@ -172,6 +172,7 @@ def test_name(tmp_path: Path, default: dict[str, Any], name: str) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a", "app", "main", "match", "src", "type", NAMES[-1]])
 def test_name_imports(tmp_path: Path, project: Path, name: str) -> None:
     """A good name is imported, by its package and from outside"""

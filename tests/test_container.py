@@ -255,6 +255,7 @@ def test_lint(project: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow
 def test_service(image: Image, compose: dict[str, Any], postgres: Postgres) -> None:
     """Migrated as the compose file says, it is ready, healthy, runs as its own user and ends"""
     assert image.variables["HOST"] == "0.0.0.0"

@@ -18,6 +18,8 @@ from baking import run
 from faults.postgres import USER, Postgres, run_postgres
 from serving import free_port, serve
 
+pytestmark = pytest.mark.slow
+
 RUNNER = ("python", "-m", "my_service")
 # More clients than connections, so that a client's transactions meet different ones.
 CONFIGURATION = """\

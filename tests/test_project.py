@@ -25,6 +25,7 @@ def test_lint_and_format(project: Path) -> None:
     run(project, "ruff", "format", "--check")
 
 
+@pytest.mark.slow
 def test_types(project: Path) -> None:
     run(project, "mypy", ".")
 

@@ -21,6 +21,8 @@ from steps import (
     read_section,
 )
 
+pytestmark = pytest.mark.slow
+
 # Those of the template that need a network, or are this test run itself.
 ELSEWHERE = {
     "uvx cookiecutter gh:org/template": "test_bake.py, from a local repository",
@@ -78,7 +80,6 @@ def execute(command: str, folder: Path, **variables: str) -> None:
             process.wait()
 
 
-@pytest.mark.slow
 def test_commands_of_the_template(tmp_path: Path) -> None:
     copy_template(tmp_path)
     found = commands(tmp_path / "README.md") + commands(tmp_path / "CONTRIBUTING.md")
@@ -90,7 +91,6 @@ def test_commands_of_the_template(tmp_path: Path) -> None:
             print(f"{time.monotonic() - start:.1f} s: {command}")
 
 
-@pytest.mark.slow
 def test_commands_of_the_baked_project(tmp_path: Path) -> None:
     project = bake(tmp_path)
     found = commands(project / "README.md")
@@ -123,7 +123,6 @@ def test_endpoint_is_added_as_the_readme_says(tmp_path: Path) -> None:
     assert described["summary"] == "Add two numbers"
 
 
-@pytest.mark.slow
 def test_table_is_added_as_the_readme_says(tmp_path: Path) -> None:
     """The service brings its database to the new migration, and the tests know the table."""
     project = bake(tmp_path)
@@ -145,7 +144,6 @@ def test_table_is_added_as_the_readme_says(tmp_path: Path) -> None:
         assert httpx.get(f"{service.url}/users/1/notes").json() == []
 
 
-@pytest.mark.slow
 def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
     """The setting is documented, and the endpoint passes on what the upstream answers."""
     project = bake(tmp_path)

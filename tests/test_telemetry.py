@@ -22,6 +22,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from serving import HYPERCORN, free_port, serve
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {"hypercorn": HYPERCORN, "runner": ("python", "-m", "my_service")}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PASSWORD = "p%40ss%2Fw%3Ard"
@@ -177,7 +179,6 @@ def test_collector_that_is_away(instrumented: Path) -> None:
     assert "export" in "".join(lines).lower()
 
 
-@pytest.mark.slow
 def test_checks_of_the_bake_pass_with_the_extra(instrumented: Path) -> None:
     run(instrumented, "mypy", ".")
     run(instrumented, "pytest", "-q", "tests/test_telemetry.py", "tests/test_upstream.py")

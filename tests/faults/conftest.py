@@ -15,8 +15,10 @@ Record = Callable[[str, object], None]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the negative controls, which measure luck as well and are run by themselves."""
+    """Marks all as slow, and the negative controls: they measure luck, and are run apart."""
     for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
         if item.name.startswith("test_control"):
             item.add_marker("control")
 

@@ -65,7 +65,6 @@ def test_large_body(
     assert growth < 10
 
 
-@pytest.mark.slow
 def test_control_of_large_body(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     with serve_on(copy(extended, tmp_path, UNPROTECTED), postgres.url()) as service:
         _, growth = upload(service, 128 * MIB, http2=False)
@@ -97,7 +96,6 @@ def test_early_refused_bodies(
     assert growth == 0
 
 
-@pytest.mark.slow
 def test_control_of_early_refused_bodies(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:

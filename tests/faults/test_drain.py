@@ -57,7 +57,6 @@ async def test_every_request_is_answered(
     assert seconds < 3
 
 
-@pytest.mark.slow
 @protocols
 async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, http2: bool) -> None:
     """Without the wait for what is under way, requests are lost."""
@@ -67,7 +66,6 @@ async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, http2
     assert count(answers)[200] < REQUESTS
 
 
-@pytest.mark.slow
 @protocols
 @workers
 async def test_plain_hypercorn(

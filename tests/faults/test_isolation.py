@@ -43,7 +43,6 @@ def test_rows_are_not_seen(
     assert report.startswith("2 passed"), report
 
 
-@pytest.mark.slow
 @ORDERS
 def test_control(project: Path, postgres: Postgres, tmp_path: Path, tests: tuple[str, ...]) -> None:
     emptying = "f\"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY\""

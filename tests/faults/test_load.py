@@ -60,7 +60,6 @@ def test_http2_loses_nothing(
     assert failed == 0
 
 
-@pytest.mark.slow
 def test_control_of_http2(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Hypercorn's own limit of 1,000 requests a connection loses those in flight."""
     edits = {"hypercorn.conf.py": {"keep_alive_max_requests = 2**31": ""}}
@@ -81,7 +80,6 @@ def measure_growth(service: Service, path: str, rounds: int) -> tuple[float, int
     return (process.memory_info().rss - before) / (1 << 20), failed
 
 
-@pytest.mark.slow
 def test_memory(extended: Path, postgres: Postgres, figure: Callable[[str, str], None]) -> None:
     with serve_on(extended, postgres.url()) as service:
         growth, failed = measure_growth(service, "/", 10)
@@ -89,7 +87,6 @@ def test_memory(extended: Path, postgres: Postgres, figure: Callable[[str, str],
     assert growth < 10
 
 
-@pytest.mark.slow
 def test_control_of_memory(extended: Path, postgres: Postgres) -> None:
     """An endpoint that keeps 1 KB a request is found out."""
     with serve_on(extended, postgres.url()) as service:
@@ -158,7 +155,6 @@ def slowest(answers: list[Answer]) -> float:
     return max(answer.seconds for answer in answers)
 
 
-@pytest.mark.slow
 async def test_rapid_reset(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None]
 ) -> None:
@@ -178,7 +174,6 @@ async def test_rapid_reset(
     assert slowest(after) < 5
 
 
-@pytest.mark.slow
 async def test_control_of_rapid_reset(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Each reset in a transaction of `databases` keeps a connection, until there is none."""
     project = copy(extended, tmp_path, UNPROTECTED_TRANSACTION)

@@ -78,7 +78,6 @@ async def test_outage(
     assert count(tail).keys() == {200}
 
 
-@pytest.mark.slow
 async def test_control_of_status(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Without the translation of errors, an outage is the service's own failure."""
     edits = {"        cause = error": "        raise\n        cause = error"}
@@ -88,7 +87,6 @@ async def test_control_of_status(extended: Path, postgres: Postgres, tmp_path: P
     assert count(answers)[500]
 
 
-@pytest.mark.slow
 async def test_control_of_time(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Without limits, everybody waits for as long as the server is frozen."""
     edits = {

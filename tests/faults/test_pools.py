@@ -71,7 +71,6 @@ async def test_failed_commits(
     assert left == "0"
 
 
-@pytest.mark.slow
 async def test_control_of_failed_commits(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -104,7 +103,6 @@ async def test_cancelled_queries(
     assert left == "0"
 
 
-@pytest.mark.slow
 async def test_control_of_cancelled_transactions(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -166,7 +164,6 @@ async def test_cancelled_calls(
     assert not re.search("never retrieved|Traceback", log), log
 
 
-@pytest.mark.slow
 async def test_control_of_cancelled_calls(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -200,7 +197,6 @@ async def test_full_pool(
     assert slowest < 4
 
 
-@pytest.mark.slow
 async def test_control_of_full_pool(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     edits = {"my_service/database.py": {"ACQUIRE_TIMEOUT = 2.0": "ACQUIRE_TIMEOUT = 10.0"}}
     with serve_on(
@@ -236,7 +232,6 @@ async def test_client_gone(
     assert seconds < 1
 
 
-@pytest.mark.slow
 async def test_control_of_client_gone(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     edits = {"my_service/traffic.py": {"WATCH_AFTER = 0.2": "WATCH_AFTER = 60"}}
     with serve_on(

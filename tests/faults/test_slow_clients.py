@@ -71,7 +71,6 @@ async def test_slow_clients(
     assert slowest < 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, kind: str) -> None:
     edits = {

@@ -66,7 +66,6 @@ def test_failed_start(
     assert seconds < 5
 
 
-@pytest.mark.slow
 def test_control(extended: Path, postgres: Postgres) -> None:
     """Hypercorn's own workers exit 0 where their start fails."""
     with fail("migration missing", postgres) as settings:

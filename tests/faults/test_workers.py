@@ -78,7 +78,6 @@ async def test_killed_worker_is_replaced(
     assert replaced < 2
 
 
-@pytest.mark.slow
 async def test_control_of_plain_hypercorn(extended: Path, postgres: Postgres) -> None:
     """Hypercorn ends with its first dead worker, and the requests of the other fail."""
     with serve_on(extended, postgres.url(), HYPERCORN, WEB_CONCURRENCY="2") as service:

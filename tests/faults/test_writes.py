@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from baking import environment
 from serving import free_port
 
@@ -95,7 +94,6 @@ async def kill_at_random(
     return created, postgres.execute(STORED).split()
 
 
-@pytest.mark.slow
 async def test_every_created_user_is_stored(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None]
 ) -> None:
@@ -110,7 +108,6 @@ async def test_every_created_user_is_stored(
     assert len(stored) == len(set(stored))
 
 
-@pytest.mark.slow
 async def test_control(extended: Path, postgres: Postgres) -> None:
     """Where the server answers before it has written, the same measurement finds what is lost."""
     postgres.execute("ALTER ROLE postgres SET synchronous_commit = off")
