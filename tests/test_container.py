@@ -29,6 +29,8 @@ from baking import TEMPLATE, bake, environment, run
 from faults.postgres import PROGRAMS, Postgres, run_postgres
 from serving import free_port, wait_until_ready
 
+pytestmark = pytest.mark.slow
+
 # What an engine hands on too, for the package index to be reached.
 NETWORK = re.compile(r"\w+_proxy|SSL_CERT_\w+|UV_\w*INDEX\w*", re.I)
 
@@ -255,7 +257,6 @@ def test_lint(project: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.slow
 def test_service(image: Image, compose: dict[str, Any], postgres: Postgres) -> None:
     """Migrated as the compose file says, it is ready, healthy, runs as its own user and ends"""
     assert image.variables["HOST"] == "0.0.0.0"

@@ -12,6 +12,8 @@ import yaml
 from baking import bake, environment, run
 from steps import read_blocks, read_section
 
+pytestmark = pytest.mark.slow
+
 # Of pip-audit, where the package index is a copy that knows of no vulnerabilities.
 UNREACHABLE = "Dependency not found on PyPI and could not be audited"
 
@@ -86,7 +88,6 @@ def test_bill_of_materials(exported: Path) -> None:
     assert all(parts[name]["externalReferences"][0]["hashes"] for name in required)
 
 
-@pytest.mark.slow
 def test_install_without_uv(exported: Path, tmp_path: Path) -> None:
     """By pip; the service can be imported, and a file with another hash is refused"""
     project = shutil.copytree(exported, tmp_path / "project")
