@@ -59,12 +59,14 @@ def measure(rounds: Rounds, output: Path) -> None:
     ):
         task = progress.add_task("environments", total=None)
         environments = Environments(Path(folder), postgres)
-        steps = list(Bench(environments, results, rounds, core, others).steps())
+        bench = Bench(environments, results, rounds, core, others)
+        steps = list(bench.steps())
         progress.update(task, total=sum(step.seconds for step in steps))
-        for step in steps:
-            progress.update(task, description=step.name)
-            step.run()
-            progress.advance(task, step.seconds)
+        with bench.stack:
+            for step in steps:
+                progress.update(task, description=step.name)
+                step.run()
+                progress.advance(task, step.seconds)
         machine = report.describe_machine(environments, rounds, busy)
     figures = report.as_json(machine, results, judge(results))
     output.mkdir(parents=True, exist_ok=True)

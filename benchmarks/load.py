@@ -51,6 +51,7 @@ def settle(server: Server) -> None:
     """Waits until what was cut off has ended: it would count as a part of the next load."""
     deadline = time.monotonic() + 2
     spent = -1.0
+    # 2 ms: a server at rest wakes up now and then.
     while spent + 0.002 < (spent := server.cpu()) and time.monotonic() < deadline:
         time.sleep(0.03)
 

@@ -60,7 +60,7 @@ class Bench:
     core: set[int]
     others: set[int]
     running: dict[Subject, Server] = field(default_factory=dict)
-    stack: ExitStack = field(default_factory=ExitStack)
+    stack: ExitStack = field(default_factory=ExitStack)  # of what is running
 
     def steps(self) -> Iterator[Step]:
         """All subjects run side by side, idle but for the one whose turn it is.

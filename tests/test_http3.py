@@ -19,9 +19,9 @@ from aioquic.quic.events import QuicEvent
 from baking import TEMPLATE, bake, install, run
 from serving import HYPERCORN, Service, free_port, serve
 
-Response = tuple[dict[bytes, bytes], bytes]
 pytestmark = pytest.mark.slow
 
+Response = tuple[dict[bytes, bytes], bytes]
 COMMANDS = {"hypercorn": HYPERCORN, "runner": ("python", "-m", "my_service")}
 README = (TEMPLATE / "{{cookiecutter.project}}/README.md").read_text()
 TLS = dict(re.findall(r"^(TLS_\w+)=(.+)$", README, re.M))

@@ -112,8 +112,10 @@ def test_http_3_has_no_connection_header(version: str, kept: bool) -> None:
 async def test_answers_have_security_headers(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
     for_pages = {"content-security-policy", "referrer-policy"}
     assert for_pages & headers.keys() == (for_pages if path == "/docs" else set())
+    assert headers.get("referrer-policy", "no-referrer") == "no-referrer"
 
 
 async def test_other_origins_are_not_allowed_by_default(client: httpx.AsyncClient) -> None:

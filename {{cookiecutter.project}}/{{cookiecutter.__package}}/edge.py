@@ -13,9 +13,9 @@ from .errors import problem
 from .limits import PROBES
 from .settings import ALLOWED_HOSTS, CORS_ORIGINS, FORWARDED_ALLOW_IPS
 
-# The others that OWASP names are for what is shown as HTML: docs.py has them. A header costs 5 µs.
+# What else OWASP names is for answers that are shown as HTML: docs.py has it. A header costs 5 µs.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
-NOSNIFF = (b"x-content-type-options", b"nosniff")
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 CLOSE = (b"connection", b"close")
 HOST = re.compile(r"([\w.-]+|\[[\da-f:.]+\])(:\d*)?", re.ASCII | re.IGNORECASE)
@@ -27,7 +27,7 @@ def complete(scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
     HSTS spares localhost, as it would close the other ports there.
     https://www.rfc-editor.org/rfc/rfc9114#section-4.2
     """
-    headers.append(NOSNIFF)
+    headers += HEADERS
     if scope.get("scheme") == "https":
         if not Headers(scope=scope).get("host", "").startswith("localhost"):
             headers.append(HSTS)

@@ -55,7 +55,7 @@ class Limits:
             if lengths or scope["http_version"] not in {"1.0", "1.1"}:
                 await exchange.read_body()
             else:  # There is none: RFC 9112, section 6.3. Granian would take 40 µs to say so.
-                exchange.skip_body()
+                exchange.accept(b"")
             if counted and traffic.in_flight > MAX_IN_FLIGHT:
                 raise HTTPException(503, "Too many requests are under way", {"Retry-After": "1"})
             if lengths == LENGTHS:

@@ -25,7 +25,6 @@ SANE_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 logger = logging.getLogger(__package__)
-encode = msgspec.json.Encoder().encode
 
 AS_JSON = not sys.stderr.isatty()
 
@@ -43,7 +42,7 @@ def format_event(level: str, message: str, **fields: object) -> str:
         "trace_id": trace_id.get(),
         **fields,
     }
-    return encode(event).decode() + "\n"
+    return msgspec.json.encode(event).decode() + "\n"
 
 
 class Handler(logging.Handler):

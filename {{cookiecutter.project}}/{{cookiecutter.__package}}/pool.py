@@ -69,14 +69,13 @@ class Database(databases.Database):
 
     def take(self) -> Slot | None:
         """One that can be used at once, if there is any."""
-        if self.idle.empty():
+        slot = None if self.idle.empty() else self.idle.get_nowait()
+        if slot and not slot.is_well():
+            self.idle.put_nowait(slot)
             return None
-        slot = self.idle.get_nowait()
-        if slot.is_well():
+        if slot:
             slot.lent = time.monotonic()
-            return slot
-        self.idle.put_nowait(slot)
-        return None
+        return slot
 
     async def wait(self) -> Slot:
         """Waits for one, and opens it where it is not well."""

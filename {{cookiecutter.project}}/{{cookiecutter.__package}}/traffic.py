@@ -52,12 +52,11 @@ class Exchange:
                 chunks.clear()
         if self.size > MAX_BODY_SIZE:
             raise self.too_large()
-        self.body = b"".join(chunks)
-        self.accepted = time.monotonic()
+        self.accept(b"".join(chunks))
 
-    def skip_body(self) -> None:
-        self.body = b""
-        self.accepted = self.start
+    def accept(self, body: bytes) -> None:
+        self.body = body
+        self.accepted = time.monotonic()
 
     def too_large(self) -> HTTPException:
         return HTTPException(413, f"The body is over {MAX_BODY_SIZE} bytes", CLOSE)
