@@ -32,3 +32,17 @@ def stopping_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = bake(tmp_path_factory.mktemp("stopping"))
     install(own)
     return own
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have recorded as a `figure`, whether they ran here or in another process."""
+    lines = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "figure" and getattr(report, "when", None) == "call"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(sorted(lines)))

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -268,13 +268,13 @@ def test_worker_dies(server: tuple[str, Path], postgres: Postgres) -> None:
             assert get_status(service, "/readyz") == 200
 
 
-def test_table(table: Table, capfd: pytest.CaptureFixture[str]) -> None:
-    """Printed, whether or not output is: requests by servers"""
+def test_table(table: Table, record_property: Callable[[str, object], None]) -> None:
+    """Told at the end of the run: requests by servers"""
     requests = list(dict.fromkeys(request for column in table.values() for request in column))
-    with capfd.disabled():
-        print("\n" + " | ".join(["request".ljust(45), *table]))
-        for request in requests:
-            cells = [column.get(request, "").ljust(len(name)) for name, column in table.items()]
-            print(" | ".join([request.ljust(45), *cells]))
+    lines = [" | ".join(["request".ljust(45), *table])]
+    for request in requests:
+        cells = [column.get(request, "").ljust(len(name)) for name, column in table.items()]
+        lines.append(" | ".join([request.ljust(45), *cells]))
+    record_property("figure", "\n".join(lines))
     answers = [dict(list(column.items())[:-1]) for column in table.values()]
     assert all(answer == answers[0] for answer in answers)

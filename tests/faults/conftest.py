@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fasteners
 import pytest
 from baking import bake, environment
 
@@ -13,14 +14,18 @@ from faults.service import extend
 Record = Callable[[str, object], None]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Marks all as slow, and the negative controls: they measure luck, and are run apart."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("slow")
-        if item.name.startswith("test_control"):
-            item.add_marker("control")
+    item.add_marker("slow")
+    if item.name.startswith("test_control"):
+        item.add_marker("control")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Their times are judged: of the processes that share the tests one at a time runs one."""
+    with fasteners.InterProcessLock(tmp_path_factory.getbasetemp().parent / "faults.lock"):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -63,16 +68,3 @@ def figure(record_property: Record) -> Callable[[str, str], None]:
         record_property("figure", f"fault: {fault}, figure: {value}")
 
     return note
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = [
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == "figure" and getattr(report, "when", None) == "call"
-    ]
-    if lines:
-        terminalreporter.section("figures")
-        terminalreporter.write_line("\n".join(sorted(lines)))
