@@ -120,14 +120,17 @@ def judge(results: Results) -> list[Criterion]:
     for subject in (OWN, ON_GRANIAN):
         name = " on ".join(subject)
         criteria += [
-            Criterion(
-                f"Throughput with 5,000 idle connections / with none: {name}",
-                results.median("idle", subject, "kept"),
-                least=0.8,
+            *(
+                Criterion(
+                    f"Throughput over {protocol} with 5,000 idle connections / with none: {name}",
+                    results.median("idle", (protocol, *subject), "kept"),
+                    least=0.8,
+                )
+                for protocol in (HTTP1, HTTP2)
             ),
             Criterion(
                 f"KiB a connection: {name}",
-                results.median("idle", subject, "KiB a connection"),
+                results.median("idle", (HTTP1, *subject), "KiB a connection"),
                 most=60,
             ),
         ]

@@ -56,14 +56,16 @@ def settle(server: Server) -> None:
         time.sleep(0.03)
 
 
-def load_http2(server: Server, path: str, requests: int) -> Sample:
-    """As many under way as in `load`, on four connections.
+def load_http2(
+    server: Server, path: str, requests: int, connections: int = 4, streams: int = AT_ONCE // 4
+) -> Sample:
+    """As many under way as in `load`, on four connections, unless something else is said.
 
     A number of requests, and not a time after which connections are cut off: under Hypercorn that
     leaves FastAPI's SQLAlchemy sessions holding their connections, and no more is answered.
     """
     before = server.cpu()
-    rows = run_h2load(server.url + path, requests, 4, AT_ONCE // 4)
+    rows = run_h2load(server.url + path, requests, connections, streams)
     cpu = server.cpu() - before
     good = [duration / 1000 for _, status, duration in rows if status == 200]
     percentiles = statistics.quantiles(good, n=100)

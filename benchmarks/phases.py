@@ -19,6 +19,7 @@ from .subjects import (
     ESSENTIAL,
     GRANIAN,
     HTTP1,
+    HTTP2,
     HYPERCORN,
     LIST,
     ORM,
@@ -92,7 +93,7 @@ class Bench:
                 yield Step("starts", 2.5, partial(self.time_start, subject))
         for subject in COMPARED:
             name = f"{subject.app} on {subject.server}"
-            seconds = 10 + 2 * self.rounds.rounds * load
+            seconds = 10 + 2 * self.rounds.rounds * load * (1 + 2 * (HTTP2 in subject.protocols))
             yield Step(f"idle: {name}", seconds, partial(self.idle, subject))
             yield Step(f"growth: {name}", 5 + 8 * load, partial(self.grow, subject))
             yield Step(f"workers: {name}", 5 + 3 * load, partial(self.multiply, subject))
@@ -194,22 +195,29 @@ class Bench:
             clients = hold(crowded, IDLE)
             memory = crowded.memory() - before
             for _ in range(self.rounds.rounds):
-                none, idle = (
-                    load(server, "/", self.rounds.seconds, 64)["requests/s"]
-                    for server in (alone, crowded)
-                )
-                sample = {
-                    "requests/s, none idle": none,
-                    "requests/s, 5,000 idle": idle,
-                    "kept": idle / none,
-                    "KiB a connection": memory * 1024 / IDLE,
-                }
-                self.results.add("idle", (subject.app, subject.server), sample)
+                for protocol in subject.protocols:
+                    none, idle = (
+                        self.load_many(protocol, server)["requests/s"]
+                        for server in (alone, crowded)
+                    )
+                    sample = {
+                        "requests/s, none idle": none,
+                        "requests/s, 5,000 idle": idle,
+                        "kept": idle / none,
+                        "KiB a connection": memory * 1024 / IDLE,
+                    }
+                    self.results.add("idle", (protocol, subject.app, subject.server), sample)
             closed = sum(map(is_closed, clients))
             if closed:
                 raise RuntimeError(f"{subject} closed {closed} idle connections")
             for client in clients:
                 client.close()
+
+    def load_many(self, protocol: str, server: Server) -> Sample:
+        """On 64 connections, one request at a time on each."""
+        if protocol == HTTP1:
+            return load(server, "/", self.rounds.seconds, 64)
+        return load_http2(server, "/", int(5000 * self.rounds.seconds), 64, 1)
 
     def query(self) -> None:
         """Pinned by itself, as it is no server."""

@@ -14,7 +14,7 @@ TABLES = {
     "connections": ("application", "server", "connections"),
     "workers": ("application", "server", "workers"),
     "lists": ("application", "server", "limit"),
-    "idle": ("application", "server"),
+    "idle": ("protocol", "application", "server"),
     "helper": (),
 }
 

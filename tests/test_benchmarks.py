@@ -16,14 +16,14 @@ from baking import TEMPLATE
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 # Rows of each table of a quick run: see ESSENTIAL in benchmarks/subjects.py.
 ROWS = {
-    "criteria": 25,
+    "criteria": 27,
     "requests": 35,
     "starts": 7,
     "sleeps": 10,
     "connections": 6,
     "workers": 3,
     "lists": 6,
-    "idle": 3,
+    "idle": 5,
     "helper": 1,
 }
 
