@@ -1,3 +1,5 @@
+import gc
+
 import databases
 import httpx
 from starlette.applications import Starlette
@@ -14,3 +16,9 @@ async def test_everything_is_closed_at_the_end() -> None:
         assert not client.is_closed
     assert not database.is_connected
     assert client.is_closed
+
+
+async def test_garbage_is_not_looked_for_in_what_stays() -> None:
+    async with lifespan(Starlette()):
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
