@@ -1,6 +1,7 @@
 """Bakes projects and makes their environments."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,19 +11,13 @@ from tempfile import TemporaryDirectory
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).parents[1]
+SERVICE = TEMPLATE / "{{cookiecutter.project}}"
 LEAKS = {
-    "ALLOWED_HOSTS",
-    "CORS_ORIGINS",
-    "DATABASE_URL",
-    "DOCS_ASSETS",
-    "FORWARDED_ALLOW_IPS",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "PORT",
+    *re.findall(r"^(\w+)=", (SERVICE / ".env.example").read_text(), re.M),
+    "ENV_FILE",
     "PYTHONPATH",
-    "QUIC_BIND",
     "UV_PROJECT_ENVIRONMENT",
     "VIRTUAL_ENV",
-    "WEB_CONCURRENCY",
 }
 # Each start of pytest shuts its root to other users, and PostgreSQL, which started by root runs as
 # another, may be below it: so the projects' pytest has another root than this one.

@@ -50,16 +50,16 @@ def add_endpoint(project: Path) -> None:
 
 
 def delete_demos(project: Path) -> None:
-    """Follows the last lesson: two files and a line."""
-    section = read_section(project / "README.md", "Delete the endpoints that teach")
-    module, test, app, named = re.findall(r"`(.+?)`", section)
+    """Follows the last lesson: two files, and the lines that name them."""
+    section = read_section(project / "README.md", "Delete the demos")
+    module, test, named, *files = re.findall(r"`(.+?)`", section)
     (project / module).unlink()
     (project / test).unlink()
-    [app_path] = project.rglob(f"my_service/{app}")
-    lines = app_path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if f'"{named}"' not in line]
-    assert len(kept) == len(lines) - 1
-    app_path.write_text("".join(kept))
+    for file in files:
+        lines = (project / file).read_text().splitlines(keepends=True)
+        kept = [line for line in lines if named not in line.lower()]
+        assert len(kept) < len(lines)
+        (project / file).write_text("".join(kept))
 
 
 def copy_template(folder: Path) -> None:

@@ -45,9 +45,9 @@ def container(pod: Manifest) -> Manifest:
 def values(project: Path) -> Manifest:
     """What the code has by default."""
     program = (
-        "import json; from my_service import __main__, health, settings; "
-        "from my_service.app import app; "
-        "print(json.dumps([settings.PORT, __main__.DRAIN_TIMEOUT, health.READY_TIMEOUT, "
+        "import json; from my_service import __main__, settings; "
+        "from my_service.app import app; from my_service.chassis import schema; "
+        "print(json.dumps([settings.PORT, __main__.DRAIN_TIMEOUT, schema.READY_TIMEOUT, "
         "settings.WEB_CONCURRENCY, [route.path for route in app.routes]]))"
     )
     names = ["port", "drain", "ready", "workers", "paths"]

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "uv run python -m benchmarks": "test_benchmarks.py, the quick way",
 }
 
+POLICIES = "tests/chassis/test_policies.py"
 
 # Sections whose commands belong together and are run by tests of their own.
 LESSONS = ("Add a table", "Update", "Release")
@@ -114,7 +115,7 @@ def test_endpoint_is_added_as_the_readme_says(tmp_path: Path) -> None:
     project = bake(tmp_path)
     add_endpoint(project)
     install(project)
-    check(project, "tests/test_openapi.py", "tests/test_app.py")
+    check(project, "tests/test_home.py", POLICIES)
     with serve(project) as service:
         assert httpx.get(f"{service.url}/sum/2?right=3").json() == {"sum": 5}
         wrong = httpx.get(f"{service.url}/sum/x")
@@ -139,7 +140,7 @@ def test_table_is_added_as_the_readme_says(tmp_path: Path) -> None:
         execute(command, project)
     add_code(project / "my_service/users.py", endpoint)
     add_route(project / "my_service/users.py", section)
-    check(project, "tests/test_tables.py", "tests/test_users.py", "tests/test_openapi.py")
+    check(project, "tests/test_tables.py", "tests/test_users.py", POLICIES)
     with serve(project) as service:
         assert httpx.get(f"{service.url}/users/1/notes").json() == []
 
@@ -162,7 +163,12 @@ def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
     heading = "| setting | default | |\n|---|---|---|\n"
     assert heading in readme.read_text()
     readme.write_text(readme.read_text().replace(heading, f"{heading}| `{name}` | | |\n"))
-    check(project, "tests/test_settings.py", "tests/test_external.py", "tests/test_openapi.py")
+    check(
+        project,
+        "tests/test_settings.py",
+        "tests/test_external.py",
+        POLICIES,
+    )
     with serve(project) as service:
         assert httpx.get(f"{service.url}/prices").json() == {"source": "prices"}
 
@@ -172,4 +178,4 @@ def test_demos_are_deleted_as_the_readme_says(tmp_path: Path) -> None:
     project = bake(tmp_path)
     delete_demos(project)
     install(project)
-    check(project, "tests/test_app.py", "tests/test_openapi.py")
+    check(project, "tests/test_home.py", POLICIES)

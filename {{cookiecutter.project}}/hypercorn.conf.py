@@ -8,7 +8,8 @@ in a comment. https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuri
 
 from importlib.util import find_spec
 
-from {{ cookiecutter.__package }} import embedded, logs, settings
+from {{ cookiecutter.__package }} import settings
+from {{ cookiecutter.__package }}.chassis import embedded, logs
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
 bind = [f"{settings.HOST}:{settings.PORT}"]
@@ -36,9 +37,8 @@ keep_alive_max_requests = 2**31
 include_server_header = False  # Of use to attackers alone; 5 µs a request.
 
 # The service logs its requests itself; what the server has to say goes the same way.
-logs.configure()
 accesslog = None
-errorlog = logs.logger
+errorlog = logs.configure("{{ cookiecutter.__package }}", settings.LOG_LEVEL)
 loglevel = settings.LOG_LEVEL
 
 # proc_name: Hypercorn does not rename its processes.
@@ -48,4 +48,4 @@ loglevel = settings.LOG_LEVEL
 if workers and not settings.DATABASE_URL:
     # Once its first worker has ended, Hypercorn ends the others without their shutdown: it is this
     # process that stops the embedded server.
-    embedded.hold_until_exit()
+    embedded.hold_until_exit(settings.PROJECT)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 import uvloop
-from my_service.database import fetch_one, open_pool
+from my_service.chassis.database import fetch_one, open_pool
 from my_service.settings import DATABASE_URL
 
 QUERY = "SELECT id, name, email, created_at FROM users WHERE id = $1"
@@ -27,7 +27,7 @@ async def measure(fetch: Callable[[], Awaitable[object]], queries: int) -> float
 
 async def compare(rounds: int, queries: int) -> list[tuple[float, float]]:
     held = await asyncpg.connect(DATABASE_URL)
-    async with open_pool(DATABASE_URL) as database:
+    async with open_pool(DATABASE_URL, 10) as database:
 
         async def use_helper() -> object:
             return await fetch_one(database, QUERY, 1)

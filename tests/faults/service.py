@@ -19,8 +19,8 @@ from sqlalchemy import func, select
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from .database import connect, fetch_one, open_session
-from .upstream import fetch_json
+from .chassis.database import connect, fetch_one, open_session
+from .chassis.upstream import fetch_json
 
 kept = []
 

@@ -60,7 +60,7 @@ async def test_every_request_is_answered(
 @protocols
 async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, http2: bool) -> None:
     """Without the wait for what is under way, requests are lost."""
-    edits = {"my_service/__main__.py": {"while quiet + QUIET >": "while False and quiet >"}}
+    edits = {"my_service/chassis/drain.py": {"while busy + QUIET >": "while False and busy >"}}
     with serve_on(copy(extended, tmp_path, edits), postgres.url()) as service:
         answers, *_ = await drain(service, http2)
     assert count(answers)[200] < REQUESTS

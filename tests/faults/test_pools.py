@@ -22,7 +22,9 @@ RUNNING = """SELECT count(*) FROM pg_stat_activity
               WHERE state = 'active' AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"""
 
 UNPROTECTED_CALL = {
-    "my_service/upstream.py": {"await finish(get(client, url))": "await get(client, url)"}
+    "my_service/chassis/upstream.py": {
+        "await run_to_completion(get(client, url))": "await get(client, url)"
+    }
 }
 
 
@@ -157,7 +159,7 @@ async def cancel_calls(project: Path, postgres: Postgres) -> tuple[list[Answer],
 async def test_cancelled_calls(
     extended: Path, postgres: Postgres, tmp_path: Path, figure: Callable[[str, str], None]
 ) -> None:
-    project = copy(extended, tmp_path, {"my_service/upstream.py": SMALL_POOL})
+    project = copy(extended, tmp_path, {"my_service/chassis/upstream.py": SMALL_POOL})
     answers, log = await cancel_calls(project, postgres)
     figure("600 random cancels of upstream calls, pool of 10", f"then {count(answers)[200]}/10")
     assert count(answers) == {200: 10}
@@ -167,9 +169,9 @@ async def test_cancelled_calls(
 async def test_control_of_cancelled_calls(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
-    edits = SMALL_POOL | UNPROTECTED_CALL["my_service/upstream.py"]
+    edits = SMALL_POOL | UNPROTECTED_CALL["my_service/chassis/upstream.py"]
     answers, _ = await cancel_calls(
-        copy(extended, tmp_path, {"my_service/upstream.py": edits}), postgres
+        copy(extended, tmp_path, {"my_service/chassis/upstream.py": edits}), postgres
     )
     assert count(answers)[200] < 10
 
@@ -198,7 +200,7 @@ async def test_full_pool(
 
 
 async def test_control_of_full_pool(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    edits = {"my_service/database.py": {"ACQUIRE_TIMEOUT = 2.0": "ACQUIRE_TIMEOUT = 10.0"}}
+    edits = {"my_service/chassis/database.py": {"ACQUIRE_TIMEOUT = 2.0": "ACQUIRE_TIMEOUT = 10.0"}}
     with serve_on(
         copy(extended, tmp_path, edits), postgres.url(), DATABASE_POOL_SIZE=str(POOL)
     ) as service:
@@ -233,7 +235,7 @@ async def test_client_gone(
 
 
 async def test_control_of_client_gone(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    edits = {"my_service/traffic.py": {"WATCH_AFTER = 0.2": "WATCH_AFTER = 60"}}
+    edits = {"my_service/chassis/in_flight.py": {"WATCH_AFTER = 0.2": "WATCH_AFTER = 60"}}
     with serve_on(
         copy(extended, tmp_path, edits), postgres.url(), DATABASE_POOL_SIZE=str(POOL)
     ) as service:

@@ -87,7 +87,7 @@ async def test_control_of_plain_hypercorn(extended: Path, postgres: Postgres) ->
 
 
 # Every worker ends at once.
-CRASH = {"    loop = asyncio": "    sys.exit(3)\n    loop = asyncio"}
+CRASH = {"my_service/chassis/server.py": {"    loop =": "    raise SystemExit(3)\n    loop ="}}
 
 
 def crash(project: Path, postgres: Postgres, timeout: float) -> int:
@@ -110,7 +110,7 @@ def crash(project: Path, postgres: Postgres, timeout: float) -> int:
 def test_crash_loop_ends(
     extended: Path, postgres: Postgres, tmp_path: Path, figure: Callable[[str, str], None]
 ) -> None:
-    project = copy(extended, tmp_path, {"my_service/__main__.py": CRASH})
+    project = copy(extended, tmp_path, CRASH)
     start = time.monotonic()
     exit_code = crash(project, postgres, timeout=60)
     figure("crash loop", f"exit {exit_code} after {time.monotonic() - start:.1f} s")
@@ -118,8 +118,8 @@ def test_crash_loop_ends(
 
 
 def test_control_of_crash_loop(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    edits = CRASH | {"MOST_YOUNG_DEATHS = 3": "MOST_YOUNG_DEATHS = 10**9"}
-    project = copy(extended, tmp_path, {"my_service/__main__.py": edits})
+    endless = {"MAX_YOUNG_DEATHS = 3": "MAX_YOUNG_DEATHS = 10**9"}
+    project = copy(extended, tmp_path, CRASH | {"my_service/chassis/supervisor.py": endless})
     with pytest.raises(subprocess.TimeoutExpired):
         crash(project, postgres, timeout=15)
 

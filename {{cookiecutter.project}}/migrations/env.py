@@ -6,7 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from {{ cookiecutter.__package }} import embedded, settings, tables
+from {{ cookiecutter.__package }} import settings, tables
+from {{ cookiecutter.__package }}.chassis import embedded
 
 
 def migrate(connection: Connection) -> None:
@@ -27,5 +28,5 @@ async def connect(url: str) -> None:
 if url := context.config.attributes.get("url") or settings.DATABASE_URL:
     asyncio.run(connect(url))
 else:
-    with embedded.server() as url:
+    with embedded.run_server(settings.PROJECT / embedded.FOLDER) as url:
         asyncio.run(connect(url))

@@ -1,12 +1,16 @@
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
 import httpx
 import pytest
 
-from {{ cookiecutter.__package }}.database import fetch_one
+from {{ cookiecutter.__package }}.chassis.database import fetch_one
 
+PROGRAM = "from {{ cookiecutter.__package }} import settings; print(settings.DEMOS)"
 SOURCES = {"results": [{"source_id": n, "data": f"Data from {n}"} for n in (1, 2, 3)]}
 
 
@@ -55,3 +59,14 @@ async def test_good_async_has_a_user(client: httpx.AsyncClient, state: dict[str,
     await fetch_one(state["database"], insert)
     response = await client.get("/good-async")
     assert response.json()["user"]["name"] == "Ada"
+
+
+@pytest.mark.parametrize(
+    ("url", "served"), [("", "True"), ("postgresql://user@host/name", "False")]
+)
+def test_demos_are_off_by_default_on_a_database_of_ones_own(url: str, served: str) -> None:
+    """Some of them stop a worker for as long as they run."""
+    environment = os.environ | {"DATABASE_URL": url, "DEMOS": ""}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{served}\n"

@@ -2,35 +2,55 @@
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
-from . import docs, edge, errors, external, health, home, logs, openapi, users
+from . import external, home, settings, users
+from .chassis import docs, edge, errors, health, logs, openapi
+from .chassis.drain import Drain
+from .chassis.limits import Limits
+from .chassis.request_id import RequestId
+from .chassis.request_log import RequestLog
 from .lifespan import lifespan
-from .limits import Limits
-from .settings import OTEL_EXPORTER_OTLP_ENDPOINT
+from .tables import REVISION
+
+logger = logs.configure(__package__, settings.LOG_LEVEL)
+drain = Drain()
 
 routes = [
     *home.routes,
     *users.routes,
     *external.routes,
-    *health.routes,
-    *openapi.routes,
-    *docs.routes,
-    # One line of its own, to be deleted with demos.py and tests/test_demos.py.
-    *__import__("demos", globals(), level=1, fromlist=["routes"]).routes,
+    *health.build_routes(drain, REVISION),
+    *openapi.build_routes(__package__),
+    *docs.build_routes(__package__, settings.DOCS_ASSETS),
 ]
+if settings.DEMOS:
+    from . import demos
 
-middleware = [Middleware(logs.RequestLog), Middleware(Limits), *edge.inner]
-if OTEL_EXPORTER_OTLP_ENDPOINT:
-    from .telemetry import Telemetry
+    routes += demos.routes
 
-    middleware.insert(0, Middleware(Telemetry))
+# The first is the outermost. What is not configured is not installed.
+middleware, cors = [], []
+if settings.FORWARDED_ALLOW_IPS:
+    middleware += [Middleware(edge.Forwarded, settings.FORWARDED_ALLOW_IPS)]
+if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+    from .chassis.telemetry import Telemetry
 
-logs.configure()
-app = Starlette(
-    routes=routes,
-    middleware=[*edge.outer, *middleware],
-    exception_handlers=errors.handlers,
-    lifespan=lifespan,
-)
+    middleware += [Middleware(Telemetry, settings.OTEL_EXPORTER_OTLP_ENDPOINT, __package__)]
+if settings.CORS_ORIGINS:
+    exposed = ["Location", "X-Request-ID"]
+    cors = [Middleware(CORSMiddleware, settings.CORS_ORIGINS, ["*"], expose_headers=exposed)]
+middleware += [
+    Middleware(RequestId),
+    Middleware(RequestLog, logger),
+    Middleware(edge.SecurityHeaders),
+    Middleware(errors.ErrorResponses, around=cors),
+    Middleware(Limits, drain, health.PROBES, settings.REQUEST_TIMEOUT),
+    *cors,  # Inside the limits, which read the body: an early answer would leave it unread.
+]
+if "*" not in settings.ALLOWED_HOSTS:
+    middleware += [Middleware(edge.Hosts, settings.ALLOWED_HOSTS, health.PROBES)]
+
+app = Starlette(False, routes, middleware, errors.handlers, lifespan=lifespan)
 # A redirect would name the host that the client claims.
 app.router.redirect_slashes = False

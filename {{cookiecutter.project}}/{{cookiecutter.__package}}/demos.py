@@ -1,6 +1,6 @@
-"""What blocks an event loop and what does not: for teaching. Nothing imports this module.
+"""What blocks an event loop and what does not: for teaching.
 
-Without it, its test and its line in `app.py` the service is whole.
+Without it, its test and the lines that name it the service is whole.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .database import connect, fetch_one
-from .endpoint import endpoint
+from .chassis.database import connect, fetch_one
+from .chassis.endpoint import endpoint
+from .chassis.upstream import fetch_json
 from .home import Message
 from .lifespan import State
-from .settings import DEMOS, UPSTREAM_URLS
-from .upstream import fetch_json
+from .settings import UPSTREAM_URLS
 
 
 class Source(msgspec.Struct):
@@ -133,7 +133,7 @@ def read_good_sync(request: Request[State]) -> Number:
     return Number(sum_of_squares())
 
 
-routes = DEMOS * [
+routes = [
     Route("/sync", read_sync),
     Route("/async", read_async),
     Route("/wrong", read_wrong),

@@ -7,10 +7,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .endpoint import endpoint
+from .chassis.endpoint import endpoint
+from .chassis.upstream import fetch_json
 from .lifespan import State
 from .settings import UPSTREAM_URLS
-from .upstream import fetch_json
 
 
 class Results(msgspec.Struct):

@@ -6,8 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .endpoint import endpoint
-from .parse import Integer, Text
+from .chassis.endpoint import endpoint
+from .chassis.parse import Integer, Text
 
 
 class Message(msgspec.Struct):

@@ -9,14 +9,14 @@ from typing import TypedDict
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 
-from . import embedded
-from .database import is_current, open_pool, open_sessions
-from .logs import logger
-from .pool import Database
-from .settings import DATABASE_URL
-from .upstream import open_client
+from . import settings
+from .chassis import embedded
+from .chassis.database import open_pool, open_sessions
+from .chassis.pool import Database
+from .chassis.schema import require_schema
+from .chassis.upstream import open_client
+from .tables import REVISION
 
 
 class State(TypedDict):
@@ -29,21 +29,16 @@ class State(TypedDict):
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[State]:
+    size, pooler = settings.DATABASE_POOL_SIZE, settings.DATABASE_POOLER
     async with AsyncExitStack() as stack:
-        url = DATABASE_URL or await asyncio.to_thread(stack.enter_context, embedded.database())
-        database = await stack.enter_async_context(open_pool(url))
-        try:
-            if not await is_current(database):
-                raise RuntimeError("The database's schema is old: run alembic upgrade head")
-        except HTTPException as error:
-            # It starts without its database: alive, but not ready.
-            logger.warning("%s: %r", error.detail, error.__cause__)
+        url = settings.DATABASE_URL or await asyncio.to_thread(
+            stack.enter_context, embedded.run_database(settings.PROJECT)
+        )
+        database = await stack.enter_async_context(open_pool(url, size, pooler))
+        await require_schema(database, REVISION)
+        sessions = await stack.enter_async_context(open_sessions(url, size, pooler))
+        client = await stack.enter_async_context(open_client())
         # What is here now will stay: no garbage collection need look at it again.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        gc.set_threshold(2_000)  # as from Python 3.13 on
-        yield {
-            "database": database,
-            "sessions": await stack.enter_async_context(open_sessions(url)),
-            "client": await stack.enter_async_context(open_client()),
-        }
+        yield {"database": database, "sessions": sessions, "client": client}

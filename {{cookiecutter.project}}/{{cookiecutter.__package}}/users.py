@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from . import tables
-from .database import fetch_all, fetch_one, open_session
-from .endpoint import Created, endpoint
+from .chassis.database import fetch_all, fetch_one, open_session
+from .chassis.endpoint import Created, endpoint
+from .chassis.parse import Email, Id, Limit, Name
+from .chassis.pool import Database
 from .lifespan import State
-from .parse import Email, Id, Limit, Name
-from .pool import Database
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,0 +1,169 @@
+"""A database and an upstream for the tests, and a client that holds each answer to the schema."""
+
+import asyncio
+import json
+import os
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from jsonschema import Draft202012Validator
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from {{ cookiecutter.__package }}.chassis import embedded
+from {{ cookiecutter.__package }}.chassis.database import connect, open_pool
+from {{ cookiecutter.__package }}.chassis.openapi import SchemaGenerator
+from {{ cookiecutter.__package }}.chassis.pool import Database
+from {{ cookiecutter.__package }}.chassis.routes import CONVERTOR, match_routes
+
+PROJECT = Path(__file__).parents[2]
+# What libraries read by themselves: proxies, certificates, and PostgreSQL's defaults.
+READ_BY_LIBRARIES = re.compile(r"(\w+_PROXY|SSL_CERT_\w+|SSLKEYLOGFILE|OTEL_\w+|PG[A-Z]+)", re.I)
+
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    UPSTREAM = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing that a developer has set reaches the tests, or the processes that they start."""
+    forget_settings()
+    os.environ["DATABASE_URL"] = run_database(config)
+
+
+def pytest_sessionstart() -> None:
+    """Migrations import the settings, which are complete by now."""
+    embedded.migrate(PROJECT, os.environ["DATABASE_URL"])
+
+
+def forget_settings() -> None:
+    known = re.findall(r"^(\w+)=", (PROJECT / ".env.example").read_text(), re.M)
+    for name in list(os.environ):
+        if name in known or READ_BY_LIBRARIES.fullmatch(name):
+            del os.environ[name]
+    os.environ["ENV_FILE"] = ""
+
+
+def run_database(config: pytest.Config) -> str:
+    """The URL of a database that the tests may empty, and that is there until they end."""
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url and not urlsplit(url).path.endswith("_test"):
+        pytest.exit("TEST_DATABASE_URL must name a database whose name ends in _test", 2)
+    if not url:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        url = stack.enter_context(embedded.run_server(folder / "postgres"))
+    return url
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def database_url() -> str:
+    return os.environ["DATABASE_URL"]
+
+
+@pytest.fixture(scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool of two connections."""
+    async with open_pool(database_url, 2) as database:
+        yield database
+
+
+async def answer_upstream(request: Request) -> Response:
+    """After 0.2 s `/text` answers no JSON, a number answers that status, any other name itself."""
+    name = request.path_params["name"]
+    await asyncio.sleep(0.2)
+    if name == "text":
+        return PlainTextResponse("no JSON")
+    status = int(name) if name.isdecimal() else 200
+    return JSONResponse({"source": name, "protocol": request.scope["http_version"]}, status)
+
+
+@pytest.fixture(scope="session")
+async def upstream() -> AsyncIterator[str]:
+    """The URL of a server that stands in for upstreams."""
+    config = Config.from_mapping(bind=[urlsplit(UPSTREAM).netloc], errorlog=None)
+    app: Any = Starlette(routes=[Route("/{name}", answer_upstream)])
+    stop = asyncio.Event()
+    server = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    yield UPSTREAM
+    stop.set()
+    await server
+
+
+@pytest.fixture(scope="session")
+async def state(app: Starlette, upstream: str) -> AsyncIterator[dict[str, Any]]:
+    """What the lifespan of the application opens."""
+    async with app.router.lifespan_context(app) as state:
+        yield dict(state or {})
+
+
+@pytest.fixture(scope="session")
+def document(app: Starlette) -> dict[str, Any]:
+    """The OpenAPI document of the application."""
+    return SchemaGenerator("{{ cookiecutter.__package }}").get_schema(app.routes)
+
+
+def check_response(app: Starlette, document: dict[str, Any], response: httpx.Response) -> None:
+    """Raises where a described operation answers a status or a body that it does not describe."""
+    method = response.request.method
+    scope = {"type": "http", "path": response.request.url.path, "method": method, "headers": []}
+    templates = [CONVERTOR.sub("}", path) for path, _ in match_routes(app.routes, scope)]
+    operations = [document["paths"].get(template, {}).get(method.lower()) for template in templates]
+    if operation := next(filter(None, operations), None):
+        described = operation["responses"][str(response.status_code)]
+        if "content" not in described:
+            assert response.content == b""
+            return
+        schema = described["content"][response.headers["content-type"]]["schema"]
+        # The whole document around it, for its references.
+        Draft202012Validator(document | schema).validate(json.loads(response.content))
+
+
+@pytest.fixture
+async def client(
+    app: Starlette, state: dict[str, Any], document: dict[str, Any]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application in this process, over empty tables; checks each answer."""
+
+    async def app_with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": state.copy()}, receive, send)
+
+    async def check(response: httpx.Response) -> None:
+        await response.aread()
+        check_response(app, document, response)
+
+    await empty_tables(state["database"])
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app_with_state),
+        base_url="http://test",
+        event_hooks={"response": [check]},
+    ) as client:
+        yield client
+
+
+async def empty_tables(database: Database) -> None:
+    names = """SELECT string_agg(quote_ident(tablename), ', ')
+                 FROM pg_tables
+                WHERE schemaname = current_schema AND tablename <> 'alembic_version'"""
+    async with connect(database) as connection:
+        if tables := await connection.fetchval(names):
+            await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+
+from {{ cookiecutter.__package }}.chassis import casts, config
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / ".env"
+    file.write_text("PORT=1\nLOG_LEVEL=loud\nHOST=\n")
+    return file
+
+
+def test_environment_comes_before_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.Settings(file)
+    assert settings.read("PORT", casts.port, "8000") == 1
+    monkeypatch.setenv("PORT", "2")
+    assert config.Settings(file).read("PORT", casts.port, "8000") == 2
+
+
+def test_default_holds_where_a_setting_is_empty_or_missing(file: Path) -> None:
+    settings = config.Settings(file)
+    assert settings.read("HOST", str, "127.0.0.1") == "127.0.0.1"
+    assert settings.read("NOWHERE", casts.count, "3") == 3
+
+
+def test_file_need_not_be_there(tmp_path: Path) -> None:
+    assert config.Settings(tmp_path / ".env").read("NOWHERE", casts.count, "3") == 3
+
+
+def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
+    with pytest.raises(SystemExit) as raised:
+        config.Settings(file).read("LOG_LEVEL", casts.level, "info")
+    line = "LOG_LEVEL must be debug, info, warning, error or critical; see .env.example"
+    assert str(raised.value) == line
+
+
+def test_line_is_the_same_without_docstrings(file: Path) -> None:
+    """As `python -OO` leaves them out."""
+    program = f"""if True:
+        from pathlib import Path
+        from {{ cookiecutter.__package }}.chassis import casts, config
+        config.Settings(Path({str(file)!r})).read("LOG_LEVEL", casts.level, "info")
+    """
+    done = subprocess.run([sys.executable, "-OO", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("LOG_LEVEL must be debug, info")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    issued = trustme.CA().issue_cert("localhost")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.private_key_pem.write_to_path(key)
+    issued.cert_chain_pems[0].write_to_path(cert)
+    return str(cert), str(key)
+
+
+def test_certificate_with_its_key_is_taken(certificate: tuple[str, str]) -> None:
+    config.check_certificate(*certificate)
+    config.check_certificate(None, None)
+
+
+def test_certificate_needs_its_key(certificate: tuple[str, str], file: Path) -> None:
+    cert, key = certificate
+    for one, other in [(cert, None), (None, key), (key, cert), (str(file), key), (cert, str(file))]:
+        with pytest.raises(SystemExit) as raised:
+            config.check_certificate(one, other)
+        assert str(raised.value).startswith("TLS_CERTFILE and TLS_KEYFILE must be ")
+        assert "\n" not in str(raised.value)

@@ -1,0 +1,76 @@
+import threading
+from typing import Any
+
+import httpx
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+from {{ cookiecutter.__package }}.chassis import errors
+from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
+
+
+class Pair(msgspec.Struct):
+    first: int
+    second: str = "default"
+
+
+@endpoint()
+async def swap(request: Request[Any], left: int, body: Pair, right: int = 2) -> list[int]:
+    """Swap"""
+    return [right, left, body.first]
+
+
+@endpoint()
+async def create(request: Request[Any]) -> Created[Pair]:
+    """Create"""
+    return Created(Pair(1), "/pairs/1")
+
+
+@endpoint()
+def name_thread(request: Request[Any]) -> str:
+    """Name the thread"""
+    return threading.current_thread().name
+
+
+app = Starlette(
+    routes=[
+        Route("/swap/{left}", swap, methods=["POST"]),
+        Route("/create", create),
+        Route("/thread", name_thread),
+    ],
+    exception_handlers=errors.handlers,
+)
+
+
+async def ask(method: str, url: str, **options: Any) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.request(method, url, **options)
+
+
+async def test_parameters_come_from_path_query_and_body() -> None:
+    response = await ask("POST", "/swap/1?right=3", json={"first": 4})
+    assert (response.status_code, response.json()) == (200, [3, 1, 4])
+
+
+async def test_parameter_with_a_default_may_be_left_out() -> None:
+    assert (await ask("POST", "/swap/1", json={"first": 4})).json() == [2, 1, 4]
+
+
+async def test_path_parameter_is_not_taken_from_the_query() -> None:
+    response = await ask("POST", "/swap/1?left=5", json={"first": 4})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "left"
+
+
+async def test_created_is_201_with_its_location() -> None:
+    response = await ask("GET", "/create")
+    assert response.status_code == 201
+    assert response.headers["location"] == "/pairs/1"
+    assert response.json() == {"first": 1, "second": "default"}
+
+
+async def test_plain_function_runs_in_a_thread() -> None:
+    assert (await ask("GET", "/thread")).json() != threading.main_thread().name

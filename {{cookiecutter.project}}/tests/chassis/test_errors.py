@@ -1,0 +1,146 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from {{ cookiecutter.__package }}.chassis import errors
+from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
+
+CORS = Middleware(CORSMiddleware, allow_origins=["https://app.example"])
+
+
+async def refuse(request: Request) -> Response:
+    raise HTTPException(503, "Later", {"Retry-After": "1"})
+
+
+class Resource(HTTPEndpoint):
+    async def get(self, request: Request) -> Response:
+        return Response()
+
+
+@pytest.fixture
+def refusing(tmp_path: Path) -> httpx.AsyncClient:
+    (tmp_path / "index.html").write_text("page")
+    routes = [
+        Route("/refuse", refuse),
+        Route("/refuse", refuse, methods=["PUT"]),
+        Route("/resource", Resource),
+        Mount("/v1", routes=[Route("/refuse", refuse), Route("/post", refuse, methods=["POST"])]),
+        Mount("/files", StaticFiles(directory=tmp_path, html=True)),
+    ]
+    app = Starlette(routes=routes, exception_handlers=errors.handlers)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def test_problem_has_the_members_of_rfc_9457(refusing: httpx.AsyncClient) -> None:
+    response = await refusing.get("/refuse")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json() == {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "Later",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/refuse", "GET, HEAD, OPTIONS, PUT"),
+        ("/resource", "GET, HEAD, OPTIONS"),
+        ("/v1/refuse", "GET, HEAD, OPTIONS"),
+        ("/v1/post", "OPTIONS, POST"),
+        ("/files/index.html", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_methods_of_every_route_of_the_path_are_allowed(
+    refusing: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    """405 and the answer to OPTIONS name them, below a mount too."""
+    refused, asked = await refusing.delete(path), await refusing.options(path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+    assert (asked.status_code, asked.content) == (204, b"")
+    assert asked.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/nothing/here", "/v1/nothing", "/files/nothing"])
+async def test_unknown_path_is_404(refusing: httpx.AsyncClient, path: str) -> None:
+    response = await refusing.get(path)
+    assert response.status_code == 404
+    assert response.json()["detail"] == f"Nothing is at {path}"
+
+
+async def raise_secret(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("the password is secret")
+
+
+async def raise_late(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise RuntimeError("the password is secret")
+
+
+async def raise_unavailable(scope: Scope, receive: Receive, send: Send) -> None:
+    raise HTTPException(503, "Later", {"Retry-After": "1"})
+
+
+async def leave(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ClientDisconnect
+
+
+async def call(app: Any, around: list[Middleware]) -> list[Any]:
+    """The messages that a client gets from the middleware around `app`."""
+    sent: list[Any] = []
+
+    async def receive() -> Any: ...
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"origin", b"https://app.example")]
+    scope = {"type": "http", "method": "GET", "headers": headers}
+    await ErrorResponses(app, around)(scope, receive, send)
+    return sent
+
+
+async def test_unexpected_exception_is_500(caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns nothing internal; the log has the traceback."""
+    start, body = await call(raise_secret, [])
+    assert start["status"] == 500
+    assert (b"content-type", b"application/problem+json") in start["headers"]
+    assert json.loads(body["body"]).keys() == {"type", "title", "status", "detail"}
+    assert b"secret" not in body["body"]
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+
+
+async def test_exception_after_the_start_is_passed_on() -> None:
+    """A second answer cannot be begun: the server breaks the first one off."""
+    with pytest.raises(RuntimeError):
+        await call(raise_late, [])
+
+
+async def test_client_that_is_gone_gets_nothing() -> None:
+    assert await call(leave, []) == []
+
+
+@pytest.mark.parametrize(("app", "status"), [(raise_unavailable, 503), (raise_secret, 500)])
+async def test_page_of_another_origin_can_read_the_error(app: Any, status: int) -> None:
+    start, _ = await call(app, [CORS])
+    headers = dict(start["headers"])
+    assert start["status"] == status
+    assert headers[b"access-control-allow-origin"] == b"https://app.example"

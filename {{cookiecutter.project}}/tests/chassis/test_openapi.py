@@ -1,0 +1,85 @@
+import json
+from typing import Any
+
+import httpx
+import msgspec
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
+from {{ cookiecutter.__package }}.chassis.openapi import SchemaGenerator, build_routes
+from {{ cookiecutter.__package }}.chassis.parse import Id, Limit
+
+DISTRIBUTION = "{{ cookiecutter.__package }}"
+
+
+class Pet(msgspec.Struct):
+    name: str
+
+
+@endpoint(404)
+async def read_pet(request: Request[Any], pet_id: Id) -> Pet:
+    """Read a pet"""
+    return Pet("Rex")
+
+
+@endpoint()
+async def list_pets(request: Request[Any], limit: Limit = 10) -> list[Pet]:
+    """List pets"""
+    return []
+
+
+@endpoint(409)
+async def create_pet(request: Request[Any], body: Pet) -> Created[Pet]:
+    """Create a pet"""
+    return Created(body, "/pets/1")
+
+
+async def undescribed(request: Request[Any]) -> Response:
+    return Response()
+
+
+ROUTES = [
+    Route("/pets", list_pets),
+    Route("/pets", create_pet, methods=["POST"]),
+    Route("/plain", undescribed),
+    Mount("/v1", routes=[Route("/pets/{pet_id}", read_pet), Route("/plain", undescribed)]),
+]
+
+
+def describe_routes() -> dict[str, Any]:
+    document = SchemaGenerator(DISTRIBUTION).get_schema(ROUTES)
+    OpenAPIV31SpecValidator(document).validate()
+    return document
+
+
+def test_operation_has_what_its_signature_says() -> None:
+    paths = describe_routes()["paths"]
+    read = paths["/v1/pets/{pet_id}"]["get"]
+    assert read["summary"] == "Read a pet"
+    assert read["tags"] == ["test_openapi"]
+    assert [(p["name"], p["in"], p["required"]) for p in read["parameters"]] == [
+        ("pet_id", "path", True)
+    ]
+    listed = paths["/pets"]["get"]["parameters"][0]
+    assert (listed["in"], listed["required"]) == ("query", False)
+    assert listed["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}
+    create = paths["/pets"]["post"]
+    assert create["responses"].keys() >= {"201", "400", "409", "413", "415", "422"}
+    assert "Location" in create["responses"]["201"]["headers"]
+
+
+def test_route_that_is_no_endpoint_is_left_out() -> None:
+    assert describe_routes()["paths"].keys() == {"/pets", "/v1/pets/{pet_id}"}
+
+
+async def test_document_is_served() -> None:
+    app = Starlette(routes=[*ROUTES, *build_routes(DISTRIBUTION)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    assert json.loads(response.content) == describe_routes()

@@ -1,0 +1,98 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+from {{ cookiecutter.__package }}.chassis import errors
+from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
+from {{ cookiecutter.__package }}.chassis.parse import Email, Integer, Name, Text
+
+JSON = {"Content-Type": "application/json"}
+ADA = b'{"name": "Ada", "email": "ada@example.com"}'
+
+
+class Person(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    email: Email
+
+
+@endpoint()
+async def create(request: Request[Any], body: Person) -> Person:
+    """Create"""
+    return body
+
+
+@endpoint()
+async def read(request: Request[Any], item_id: Integer, q: Text | None = None) -> int:
+    """Read"""
+    return item_id
+
+
+@pytest.fixture
+async def people() -> AsyncIterator[httpx.AsyncClient]:
+    routes = [Route("/people", create, methods=["POST"]), Route("/items/{item_id}", read)]
+    app = Starlette(routes=routes, exception_handlers=errors.handlers)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"name": "Ada"',
+        b"name=Ada",
+        b"NaN",
+        b"\xef\xbb\xbf{}",
+        b'{"name": "\xff"}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "Ada", "deep": ' + b"[" * 100_000,
+        b'{"a": ' * 100_000,
+    ],
+)
+async def test_malformed_json_is_400(people: httpx.AsyncClient, body: bytes) -> None:
+    response = await people.post("/people", content=body, headers=JSON)
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"'])
+async def test_json_that_is_no_object_is_422(people: httpx.AsyncClient, body: bytes) -> None:
+    response = await people.post("/people", content=body, headers=JSON)
+    assert response.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"],
+)
+async def test_other_media_type_is_415(people: httpx.AsyncClient, media_type: str) -> None:
+    response = await people.post("/people", content=ADA, headers={"Content-Type": media_type})
+    assert response.status_code == 415
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=UTF-8"])
+async def test_json_media_type_is_taken(people: httpx.AsyncClient, media_type: str) -> None:
+    response = await people.post("/people", content=ADA, headers={"Content-Type": media_type})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("query", ["q=%ff", "q=%ed%a0%80", "q=1&q=2", "q=%00", "unknown=1"])
+async def test_query_is_utf_8_and_each_name_known_and_once(
+    people: httpx.AsyncClient, query: str
+) -> None:
+    response = await people.get(f"/items/1?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["location"] == "query"
+
+
+async def test_number_of_violations_named_is_bounded(people: httpx.AsyncClient) -> None:
+    response = await people.post("/people", json={f"unknown{n}": n for n in range(1000)})
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 10

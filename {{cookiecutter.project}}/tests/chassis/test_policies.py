@@ -1,0 +1,115 @@
+"""Rules that hold for every route, whoever wrote it."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from {{ cookiecutter.__package }}.chassis.endpoint import operations
+from {{ cookiecutter.__package }}.chassis.limits import MAX_BODY_SIZE
+from {{ cookiecutter.__package }}.chassis.routes import CONVERTOR, walk_routes
+
+PARAMETER = re.compile(r"{\w+(?::(\w+))?}")
+# A text that each convertor takes; any other takes the first, or is its owner's to test.
+EXAMPLES = {"float": "1.5", "uuid": "00000000-0000-0000-0000-000000000000"}
+
+
+def fill(path: str) -> str:
+    """A path that the route takes, with values in the place of its parameters."""
+    return PARAMETER.sub(lambda found: EXAMPLES.get(found[1], "1"), path)
+
+
+def find_paths(app: Starlette) -> list[str]:
+    """Of all routes but those of mounted applications, which have rules of their own."""
+    return sorted({path for path, route in walk_routes(app.routes) if isinstance(route, Route)})
+
+
+async def test_unknown_method_is_405_and_options_204(
+    app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    """Both say in `Allow` what the path takes."""
+    for path in find_paths(app):
+        with subtests.test(path=path):
+            refused = await client.request("BREW", fill(path))
+            asked = await client.options(fill(path))
+            assert refused.status_code == 405
+            assert asked.status_code == 204
+            assert refused.headers["allow"] == asked.headers["allow"]
+            assert {"OPTIONS"} < set(asked.headers["allow"].split(", "))
+            assert refused.headers["content-type"] == "application/problem+json"
+
+
+async def test_answers_have_security_headers(
+    app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    for path in [*find_paths(app), "/nowhere"]:
+        with subtests.test(path=path):
+            headers = (await client.request("BREW", fill(path))).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["x-frame-options"] == "DENY"
+
+
+async def test_unknown_query_parameter_is_422(
+    client: httpx.AsyncClient, document: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    for path, methods in document["paths"].items():
+        for method in methods:
+            with subtests.test(path=path, method=method):
+                response = await client.request(method, fill(path), params={"unknown": "1"})
+                assert response.status_code == 422
+                violation = {"location": "query", "field": "unknown", "detail": "Is not known"}
+                assert violation in response.json()["errors"]
+
+
+async def test_no_path_redirects_to_the_host_that_the_client_claims(
+    app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    """As a slash too many or too few would, if Starlette's redirects were on."""
+    for path in find_paths(app):
+        for other in (f"{fill(path)}/", fill(path).rstrip("/")):
+            with subtests.test(path=other):
+                response = await client.request("BREW", other, headers={"Host": "attacker.example"})
+                assert "attacker.example" not in response.headers.get("location", "")
+
+
+async def test_body_over_the_limit_is_413(
+    app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path in find_paths(app):
+        with subtests.test(path=path):
+            body = b" " * (MAX_BODY_SIZE + 1)
+            response = await client.post(fill(path), content=body, headers=headers)
+            assert response.status_code == 413
+            assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_document_has_every_endpoint(app: Starlette, document: dict[str, Any]) -> None:
+    """A route whose function is no `@endpoint` is left out."""
+    documented = {
+        (path, method.upper()) for path in document["paths"] for method in document["paths"][path]
+    }
+    described = {
+        (CONVERTOR.sub("}", path), method)
+        for path, route in walk_routes(app.routes)
+        if isinstance(route, Route) and route.include_in_schema and route.endpoint in operations
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert documented == described
+
+
+def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
+    ids = [
+        operation["operationId"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,88 @@
+"""Pages that show the OpenAPI schema: Swagger UI at /docs, ReDoc at /redoc.
+
+Their scripts and styles come from a public CDN, or from the folder `DOCS_ASSETS`. Either way a
+browser refuses a file whose hash is not the one that is written here.
+"""
+
+from functools import partial
+from html import escape
+from importlib.metadata import metadata
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+SWAGGER_UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.35.0/"
+REDOC = "https://cdn.jsdelivr.net/npm/redoc@2.5.4/bundles/"
+
+TITLE = "{title}"
+HEAD = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{TITLE}</title>
+<link rel="icon" href="data:,">
+"""
+SWAGGER_UI_HTML = f"""{HEAD}<link rel="stylesheet" href="{SWAGGER_UI}swagger-ui.css"
+integrity="sha384-WlYgdmXYOOBWL5apwjDEZwN+U3HmXSSu5R6V5aGxEcf7z+KuRNwBhoxKVN1i3D5I"
+crossorigin="anonymous">
+<body style="margin: 0">
+<div id="page"></div>
+<script src="{SWAGGER_UI}swagger-ui-bundle.js"
+integrity="sha384-gjRm0bEPMeTmMh5jT2cHccIwCUZSTd8YC+j0d0sXw0MdGEfScduGpSyF3ZSSLkX9"
+crossorigin="anonymous"></script>
+<script src="/docs/start.js"></script>
+"""
+REDOC_HTML = f"""{HEAD}<body style="margin: 0">
+<div id="page"></div>
+<script src="{REDOC}redoc.standalone.js"
+integrity="sha384-w447zOpYfw/1Tv/5AK9NfHTlQIqE3RVR6KY62jCyy9zNDgO64cMwGGP1Fj0zJVf5"
+crossorigin="anonymous"></script>
+<script src="/redoc/start.js"></script>
+"""
+
+SWAGGER_UI_START = """SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", deepLinking: true});
+"""
+# ReDoc takes a picture from its maker's host and has no option against it: it gets none.
+REDOC_START = """const { createElement } = document;
+document.createElement = (name, ...options) =>
+  createElement.call(document, name === "img" ? "span" : name, ...options);
+Redoc.init("/openapi.json", {}, document.getElementById("page"));
+"""
+
+
+async def read_page(request: Request[Any], html: str, cdn: str, folder: str | None) -> Response:
+    sources = "'self'" if folder else f"'self' {cdn}"
+    policy = (
+        f"default-src 'none'; script-src {sources}; style-src {sources} 'unsafe-inline'; "
+        "connect-src 'self'; img-src data:; worker-src blob:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    html = html.replace(cdn, "/docs/assets/") if folder else html
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return HTMLResponse(html, headers=headers)
+
+
+async def read_script(request: Request[Any], script: str) -> Response:
+    return Response(script, media_type="text/javascript")
+
+
+async def read_asset(request: Request[Any], files: StaticFiles) -> Response:
+    return await files.get_response(request.path_params["name"], request.scope)
+
+
+def build_routes(distribution: str, folder: str | None) -> list[Route]:
+    """Both pages, with the name of the installed `distribution` as their title."""
+    title = escape(metadata(distribution)["Name"])
+    swagger_ui, redoc = (page.replace(TITLE, title) for page in (SWAGGER_UI_HTML, REDOC_HTML))
+    endpoints = {
+        "/docs": partial(read_page, html=swagger_ui, cdn=SWAGGER_UI, folder=folder),
+        "/docs/start.js": partial(read_script, script=SWAGGER_UI_START),
+        "/redoc": partial(read_page, html=redoc, cdn=REDOC, folder=folder),
+        "/redoc/start.js": partial(read_script, script=REDOC_START),
+    }
+    if folder:
+        endpoints["/docs/assets/{name}"] = partial(read_asset, files=StaticFiles(directory=folder))
+    return [Route(path, endpoint, include_in_schema=False) for path, endpoint in endpoints.items()]

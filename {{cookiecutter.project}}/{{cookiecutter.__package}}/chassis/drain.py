@@ -1,0 +1,27 @@
+"""The end of a process: it goes on serving until no request is in flight."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+# Seconds without a request until the end: the last frames of an HTTP/2 response leave after the
+# application has returned.
+QUIET = 0.2
+INTERVAL = 0.02  # seconds; an event would cost each request something
+
+
+@dataclass
+class Drain:
+    """How many requests are `in_flight`, without probes, and whether the end has `started`."""
+
+    in_flight: int = 0
+    started: bool = False
+
+    async def run(self, max_seconds: float) -> None:
+        """Returns when no request came for `QUIET`, or after `max_seconds`."""
+        self.started = True
+        start = busy = time.monotonic()
+        while busy + QUIET > time.monotonic() < start + max_seconds:
+            await asyncio.sleep(INTERVAL)
+            if self.in_flight:
+                busy = time.monotonic()

@@ -1,0 +1,110 @@
+"""Proxies that are trusted, hosts that are served, and the headers that browsers are told."""
+
+import re
+from collections.abc import Awaitable, Container
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What else OWASP names is for answers that are shown as HTML: docs.py has it.
+# https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+HOST = re.compile(r"([\w.-]+|\[[\da-f:.]+\])(:\d*)?", re.ASCII | re.IGNORECASE)
+
+
+def host_name(value: str) -> str:
+    """Of a `Host` header, in lower case, without the port and the dot of the root, or empty."""
+    matched = HOST.fullmatch(value)
+    return matched[1].lower().removesuffix(".") if matched else ""
+
+
+class SecurityHeaders:
+    """Adds them to each answer.
+
+    HSTS spares localhost, as it would close the other ports there.
+    https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = HEADERS
+        if "scheme" in scope and scope["scheme"] == "https":
+            host = host_name(Headers(scope=scope).get("host", ""))
+            if host != "localhost" and not host.endswith(".localhost"):
+                headers = [*HEADERS, HSTS]
+
+        def add_headers(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
+            return send(message)
+
+        await self.app(scope, receive, add_headers)
+
+
+@lru_cache(1000)
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    # As a socket for both families gives IPv4.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Forwarded:
+    """Takes the client and the scheme from X-Forwarded-For and -Proto of a peer that is `trusted`.
+
+    The client is the last address that no trusted proxy has: those before it, it may have made up.
+    """
+
+    def __init__(self, app: ASGIApp, trusted: list[IPv4Network | IPv6Network]) -> None:
+        self.app = app
+        self.trusted = trusted
+
+    def is_trusted(self, address: IPv4Address | IPv6Address | None) -> bool:
+        return address is not None and any(address in network for network in self.trusted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        peer, *_ = scope.get("client") or [""]
+        if scope["type"] == "http" and self.is_trusted(parse_address(peer)):
+            headers = Headers(scope=scope)
+            for hop in reversed(",".join(headers.getlist("x-forwarded-for")).split(",")):
+                address = parse_address(hop)
+                if address:
+                    scope["client"] = (str(address), 0)
+                if not self.is_trusted(address):
+                    break
+            scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip()
+            if scheme in {"http", "https"}:
+                scope["scheme"] = scheme
+        await self.app(scope, receive, send)
+
+
+class Hosts:
+    """Refuses a request for another host than `allowed`, unless its path is one of the `probes`.
+
+    Raises `HTTPException` 421: https://www.rfc-editor.org/rfc/rfc9110#section-7.4
+    """
+
+    def __init__(self, app: ASGIApp, allowed: list[str], probes: Container[str]) -> None:
+        self.app = app
+        self.probes = probes
+        self.names = frozenset(allowed)
+        self.suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
+
+    def is_allowed(self, value: str) -> bool:
+        name = host_name(value)
+        return name in self.names or name.endswith(self.suffixes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self.probes:
+            given = Headers(scope=scope).getlist("host")
+            if not given or not all(map(self.is_allowed, given)):
+                raise HTTPException(421, "The host is not one of this service")
+        await self.app(scope, receive, send)

@@ -1,0 +1,130 @@
+"""Every error as RFC 9457 problem details, formatted once."""
+
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .routes import match_routes
+
+logger = logging.getLogger(__name__)
+
+
+class Violation(msgspec.Struct):
+    """One value that cannot be accepted: where it stands, and what is wrong with it."""
+
+    location: str
+    field: str
+    detail: str
+
+
+class Problem(msgspec.Struct):
+    """https://www.rfc-editor.org/rfc/rfc9457#section-3"""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Violation] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Invalid(Exception):
+    """Values of the wrong type or out of range: the answer is 422 and names each."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+
+
+def title(status: int) -> str:
+    """https://www.rfc-editor.org/rfc/rfc9110#section-15, which Python follows from 3.13 on."""
+    phrases = {413: "Content Too Large", 422: "Unprocessable Content"}
+    return phrases.get(status) or HTTPStatus(status).phrase
+
+
+def problem(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: list[Violation] | msgspec.UnsetType = msgspec.UNSET,
+) -> Response:
+    body = Problem("about:blank", title(status), status, detail, errors)
+    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    detail = error.detail
+    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"Nothing is at {request.url.path[:100]}"
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(allowed_methods(request, headers.get("Allow", ""))))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        detail = f"{request.url.path[:100]} takes {headers['Allow']}"
+    return problem(error.status_code, detail, headers)
+
+
+def allowed_methods(request: Request, known: str) -> set[str]:
+    """A route knows only its own methods, `known` or not; the path may have others.
+
+    What tells none is a mounted application that files are served by.
+    """
+    routes = (route for _, route in match_routes(request.scope["router"].routes, request.scope))
+    found = {"OPTIONS", *filter(None, known.split(", "))}
+    for route in routes:
+        found |= getattr(route, "methods", None) or set()
+    return found if len(found) > 1 else {*found, "GET", "HEAD"}
+
+
+async def invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Invalid)
+    detail = "; ".join(f"{v.location} {v.field}: {v.detail}" for v in error.violations)
+    return problem(422, detail, errors=error.violations)
+
+
+handlers = {HTTPException: http_error, Invalid: invalid}
+
+
+class ErrorResponses:
+    """Answers what is raised around the routes, by other middleware, and what nobody expected.
+
+    The answer goes through `around`: CORS, without which the page that asked could not read it.
+    """
+
+    def __init__(self, app: ASGIApp, around: Sequence[Middleware] = ()) -> None:
+        self.app = app
+        self.around = around
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        def note_start(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = True
+            return send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except ClientDisconnect:
+            pass  # Nobody is there to be answered.
+        except Exception as error:
+            if started or not isinstance(error, HTTPException):
+                logger.exception("The request failed")
+            if started:
+                raise
+            answer: ASGIApp = problem(500, "The service failed; its log says why")
+            if isinstance(error, HTTPException):
+                answer = problem(error.status_code, error.detail, error.headers)
+            for cls, args, kwargs in reversed(self.around):
+                answer = cls(answer, *args, **kwargs)
+            await answer(scope, receive, send)

@@ -1,0 +1,43 @@
+"""Probes for orchestrators and load balancers: whether the process serves, and can do its work."""
+
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from .drain import Drain
+from .endpoint import endpoint
+from .schema import SchemaCheck
+
+PROBES = {"/livez", "/readyz"}
+
+
+class Status(msgspec.Struct):
+    status: str
+
+
+def build_routes(drain: Drain, revision: str) -> list[Route]:
+    """`revision` is the oldest schema that the code can work with."""
+    schema = SchemaCheck(revision)
+
+    @endpoint()
+    async def read_livez(request: Request[Any]) -> Status:
+        """Tell that the process serves"""
+        return Status("ok")
+
+    @endpoint(503)
+    async def read_readyz(request: Request[Any]) -> Status:
+        """Tell that the service can do its work: the database answers and its schema is current"""
+        if drain.started:
+            raise HTTPException(503, "The service is about to end")
+        try:
+            current = await schema.ask(request.state["database"])
+        except TimeoutError:
+            raise HTTPException(503, "The database did not answer in time") from None
+        if not current:
+            raise HTTPException(503, "The database's schema is old: run alembic upgrade head")
+        return Status("ok")
+
+    return [Route("/livez", read_livez), Route("/readyz", read_readyz)]

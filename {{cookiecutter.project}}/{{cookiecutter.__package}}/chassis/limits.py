@@ -1,0 +1,99 @@
+"""What bounds a request, where the server does not: its body, its time, the number in flight."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Container
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .drain import Drain
+from .in_flight import RequestInFlight
+
+BODY_TIMEOUT = 10.0  # seconds
+MAX_BODY_SIZE = 1 << 20  # bytes
+MAX_IN_FLIGHT = 2000
+# Seconds between two checks of all requests, which cost less than timers of each.
+CHECK_INTERVAL = 0.1
+LENGTHS = {b"transfer-encoding", b"content-length"}
+
+logger = logging.getLogger(__name__)
+
+
+class Limits:
+    """Reads the body before the application runs; ends what takes too long or has no client left.
+
+    An answer before the end of the body can stop the other streams of an HTTP/2 connection.
+    `request_timeout` seconds are for the application, once the body is there; `probes` are paths
+    that are not counted. Raises `HTTPException`: 400, 408, 413, 503 or 504, or `ClientDisconnect`
+    where there is nobody to answer.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        drain: Drain,
+        probes: Container[str],
+        request_timeout: float,
+        body_timeout: float = BODY_TIMEOUT,
+        max_body_size: int = MAX_BODY_SIZE,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        self.app = app
+        self.drain = drain
+        self.probes = probes
+        self.request_timeout = request_timeout
+        self.body_timeout = body_timeout
+        self.max_body_size = max_body_size
+        self.max_in_flight = max_in_flight
+        self.requests: set[RequestInFlight] = set()
+        self.checking: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = RequestInFlight(scope, receive, send, self.max_body_size)
+        counted = scope["path"] not in self.probes
+        self.drain.in_flight += counted
+        self.requests.add(request)
+        loop = asyncio.get_running_loop()
+        if self.checking is not loop:
+            self.checking = loop
+            loop.call_later(CHECK_INTERVAL, self.check, loop)
+        try:
+            lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
+            if lengths or scope["http_version"] not in {"1.0", "1.1"}:
+                await request.read_body()
+            else:  # There is none: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+                request.accept(b"")
+            if counted and self.drain.in_flight > self.max_in_flight:
+                raise HTTPException(503, "Too many requests are in flight", {"Retry-After": "1"})
+            if lengths == LENGTHS:
+                # A proxy may have believed the other one:
+                # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+                raise request.refuse(400, "The body has two lengths")
+            await self.app(scope, request.receive, request.send)
+        except asyncio.CancelledError:
+            if not request.cancelled_by or not request.task:
+                raise
+            request.task.uncancel()
+            raise request.cancelled_by from None
+        finally:
+            self.drain.in_flight -= counted
+            self.requests.discard(request)
+            if request.watcher:
+                request.watcher.cancel()
+
+    def check(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.requests:
+            loop.call_later(CHECK_INTERVAL, self.check, loop)
+        else:
+            self.checking = None
+        now = time.monotonic()
+        for request in self.requests:
+            try:
+                request.check(now, self.body_timeout, self.request_timeout)
+            except Exception:
+                logger.exception("The limits of a request could not be checked")

@@ -1,0 +1,52 @@
+"""What a route table has at a path, below mounts and hosts too."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.types import Scope
+
+CONVERTOR = re.compile(r":\w+}")
+
+
+def walk_routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, BaseRoute]]:
+    """Each route that is no group of others, with its whole path."""
+    for route in routes:
+        path = prefix + getattr(route, "path", "")
+        if isinstance(route, Mount | Host) and route.routes:
+            yield from walk_routes(route.routes, path)
+        else:
+            yield path or "/", route
+
+
+def match_routes(
+    routes: Iterable[BaseRoute], scope: Scope, prefix: str = ""
+) -> Iterator[tuple[str, BaseRoute]]:
+    """Those of `walk_routes` that are at the path of the request, whatever its method.
+
+    A scope that a mount has changed is taken as it was before.
+    """
+    if not prefix:
+        root_path = scope.get("app_root_path", scope.get("root_path", ""))
+        scope = {**scope, "root_path": root_path, "path_params": {}}
+    for route in routes:
+        match, child_scope = route.matches(scope)
+        if match is Match.NONE:
+            continue
+        path = prefix + getattr(route, "path", "")
+        if isinstance(route, Mount | Host) and route.routes:
+            yield from match_routes(route.routes, {**scope, **child_scope}, path)
+        else:
+            yield path or "/", route
+
+
+def find_template(scope: Scope) -> str | None:
+    """The path of the route that took a request, as /users/{user_id}; None where none did."""
+    if "route" not in scope:
+        return None
+    route = scope["route"]
+    if "app_root_path" in scope:  # It is below a mount, and knows only the rest of its path.
+        for path, each in match_routes(scope["router"].routes, scope):
+            if each is route:
+                return CONVERTOR.sub("}", path)
+    return getattr(route, "path_format", None)
