@@ -60,7 +60,7 @@ TAKEN = {
     *FOLDERS,
     *WINDOWS,
     *(name.replace("-", "_") for name in re.findall(r'^ +"([a-z0-9-]+)[\[<>=~]', PYPROJECT, re.M)),
-    # What stands beside the package, and what pytest imports from tests/ by its bare name.
+    # What stands beside the package, or is a name of pytest's.
     *(path.stem.lower() for folder in (PROJECT, PROJECT / "tests") for path in folder.iterdir()),
 }
 

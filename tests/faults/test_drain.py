@@ -57,6 +57,45 @@ async def test_every_request_is_answered(
     assert seconds < 3
 
 
+async def send_slowly(service: Service, seconds: int) -> bytes:
+    """The status line of a request whose body takes `seconds`, and its handler 4 s."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    head = "POST /sleep?seconds=4 HTTP/1.1\r\nHost: localhost\r\n"
+    writer.write(f"{head}Content-Length: {seconds}\r\n\r\n".encode())
+    for _ in range(seconds):
+        await asyncio.sleep(1)
+        writer.write(b"x")
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+async def test_slow_body_is_answered(
+    extended: Path, postgres: Postgres, figure: Callable[[str, str], None]
+) -> None:
+    """The drain is as long as a body and a request together may be."""
+    with serve_on(extended, postgres.url(), REQUEST_TIMEOUT="5") as service:
+        request = asyncio.create_task(send_slowly(service, 9))
+        await asyncio.sleep(0.5)
+        service.process.terminate()
+        line = await request
+        code = await asyncio.to_thread(service.process.wait, 10)
+    figure("SIGTERM, a body of 9 s and a request of 4 s", f"{line!r}, exit {code}")
+    assert line.split()[1] == b"200"
+    assert code == 0
+
+
+async def test_control_of_slow_body(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
+    """A drain for a request alone breaks it off."""
+    edits = {"my_service/__main__.py": {"DRAIN_TIMEOUT = BODY_TIMEOUT +": "DRAIN_TIMEOUT ="}}
+    project = copy(extended, tmp_path, edits)
+    with serve_on(project, postgres.url(), REQUEST_TIMEOUT="5") as service:
+        request = asyncio.create_task(send_slowly(service, 9))
+        await asyncio.sleep(0.5)
+        service.process.terminate()
+        assert b"200" not in await request
+
+
 @protocols
 async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, http2: bool) -> None:
     """Without the wait for what is under way, requests are lost."""

@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from baking import environment
 from serving import HYPERCORN, free_port
 
 from faults.postgres import Postgres
-from faults.service import RUNNER
+from faults.service import RUNNER, copy
 
 FAULTS = {
     "bad setting": "PORT must be a port number",
@@ -39,6 +39,20 @@ def fail(fault: str, postgres: Postgres) -> Iterator[dict[str, str]]:
         yield settings
 
 
+def start(
+    project: Path, command: Sequence[str] = RUNNER, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command of the project's environment until it ends by itself."""
+    return subprocess.run(
+        [project / ".venv/bin" / command[0], *command[1:]],
+        cwd=project,
+        env=environment(PYTHONPATH=str(project), **settings),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_start(
@@ -49,16 +63,9 @@ def test_failed_start(
     workers: int,
 ) -> None:
     with fail(fault, postgres) as settings:
-        start = time.monotonic()
-        done = subprocess.run(
-            [extended / ".venv/bin" / RUNNER[0], *RUNNER[1:]],
-            cwd=extended,
-            env=environment(**settings, WEB_CONCURRENCY=str(workers), PYTHONPATH=str(extended)),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        seconds = time.monotonic() - start
+        begin = time.monotonic()
+        done = start(extended, WEB_CONCURRENCY=str(workers), **settings)
+        seconds = time.monotonic() - begin
     figure(f"start, {fault}, {workers} workers", f"exit {done.returncode} after {seconds:.1f} s")
     assert done.returncode == 1
     [line] = (done.stdout + done.stderr).splitlines()
@@ -66,15 +73,32 @@ def test_failed_start(
     assert seconds < 5
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_broken_migration(
+    extended: Path, tmp_path: Path, figure: Callable[[str, str], None], workers: int
+) -> None:
+    """The embedded database is migrated by the start: its line has the cause."""
+    broken = {"def upgrade() -> None:": 'def upgrade() -> None:\n    op.execute("BROKEN")'}
+    for folder in (tmp_path, (extended / ".venv").resolve().parents[1]):
+        folder.chmod(0o755)  # PostgreSQL runs as another user.
+    project = copy(extended, tmp_path, {"migrations/versions/0001_users_and_posts.py": broken})
+    done = start(project, PORT=str(free_port()), WEB_CONCURRENCY=str(workers))
+    figure(f"start, broken migration, {workers} workers", f"exit {done.returncode}")
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert 'syntax error at or near "BROKEN"' in line
+
+
+def test_certificate_that_is_none(extended: Path, postgres: Postgres) -> None:
+    file = str(extended / "README.md")
+    done = start(extended, DATABASE_URL=postgres.url(), TLS_CERTFILE=file, TLS_KEYFILE=file)
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert line.startswith("TLS_CERTFILE and TLS_KEYFILE must be PEM files")
+
+
 def test_control(extended: Path, postgres: Postgres) -> None:
     """Hypercorn's own workers exit 0 where their start fails."""
     with fail("migration missing", postgres) as settings:
-        done = subprocess.run(
-            [extended / ".venv/bin" / HYPERCORN[0], *HYPERCORN[1:]],
-            cwd=extended,
-            env=environment(**settings, WEB_CONCURRENCY="2", PYTHONPATH=str(extended)),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        done = start(extended, HYPERCORN, WEB_CONCURRENCY="2", **settings)
     assert done.returncode == 0

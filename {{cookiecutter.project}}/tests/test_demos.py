@@ -10,7 +10,7 @@ import pytest
 
 from {{ cookiecutter.__package }}.chassis.database import fetch_one
 
-PROGRAM = "from {{ cookiecutter.__package }} import settings; print(settings.DEMOS)"
+PROGRAM = "from {{ cookiecutter.__package }}.settings import DEMOS; print(DEMOS)"
 SOURCES = {"results": [{"source_id": n, "data": f"Data from {n}"} for n in (1, 2, 3)]}
 
 

@@ -22,7 +22,7 @@ routes = [
     *external.routes,
     *health.build_routes(drain, REVISION),
     *openapi.build_routes(__package__),
-    *docs.build_routes(__package__, settings.DOCS_ASSETS),
+    *docs.build_routes("{{ cookiecutter.project }}", settings.DOCS_ASSETS),
 ]
 if settings.DEMOS:
     from . import demos

@@ -27,9 +27,13 @@ from {{ cookiecutter.__package }}.chassis import embedded
 from {{ cookiecutter.__package }}.chassis.database import connect, open_pool
 from {{ cookiecutter.__package }}.chassis.openapi import SchemaGenerator
 from {{ cookiecutter.__package }}.chassis.pool import Database
-from {{ cookiecutter.__package }}.chassis.routes import CONVERTOR, match_routes
+from {{ cookiecutter.__package }}.chassis.routes import (
+    CONVERTOR,
+    match_routes,
+)
 
 PROJECT = Path(__file__).parents[2]
+PACKAGE = "{{ cookiecutter.__package }}"
 # What libraries read by themselves: proxies, certificates, and PostgreSQL's defaults.
 READ_BY_LIBRARIES = re.compile(r"(\w+_PROXY|SSL_CERT_\w+|SSLKEYLOGFILE|OTEL_\w+|PG[A-Z]+)", re.I)
 
@@ -119,7 +123,7 @@ async def state(app: Starlette, upstream: str) -> AsyncIterator[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def document(app: Starlette) -> dict[str, Any]:
     """The OpenAPI document of the application."""
-    return SchemaGenerator("{{ cookiecutter.__package }}").get_schema(app.routes)
+    return SchemaGenerator(PACKAGE).get_schema(app.routes)
 
 
 def check_response(app: Starlette, document: dict[str, Any], response: httpx.Response) -> None:

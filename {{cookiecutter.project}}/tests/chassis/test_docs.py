@@ -11,7 +11,7 @@ pages = pytest.mark.parametrize("path", ["/docs", "/redoc"])
 
 
 def open_client(folder: Path | None) -> httpx.AsyncClient:
-    app = Starlette(routes=docs.build_routes("{{ cookiecutter.__package }}", str(folder) if folder else None))
+    app = Starlette(routes=docs.build_routes("<title>", str(folder) if folder else None))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -20,6 +20,12 @@ async def test_answers_html(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pages
+async def test_title_is_a_text(path: str) -> None:
+    async with open_client(None) as client:
+        assert "<title>&lt;title&gt;</title>" in (await client.get(path)).text
 
 
 @pages

@@ -9,7 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis.edge import Forwarded, Hosts, SecurityHeaders
+from {{ cookiecutter.__package }}.chassis.edge import (
+    Forwarded,
+    Hosts,
+    SecurityHeaders,
+)
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]

@@ -10,7 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
-from {{ cookiecutter.__package }}.chassis.openapi import SchemaGenerator, build_routes
+from {{ cookiecutter.__package }}.chassis.openapi import (
+    SchemaGenerator,
+    build_routes,
+)
 from {{ cookiecutter.__package }}.chassis.parse import Id, Limit
 
 DISTRIBUTION = "{{ cookiecutter.__package }}"

@@ -10,7 +10,12 @@ from starlette.routing import Route
 
 from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
-from {{ cookiecutter.__package }}.chassis.parse import Email, Integer, Name, Text
+from {{ cookiecutter.__package }}.chassis.parse import (
+    Email,
+    Integer,
+    Name,
+    Text,
+)
 
 JSON = {"Content-Type": "application/json"}
 ADA = b'{"name": "Ada", "email": "ada@example.com"}'

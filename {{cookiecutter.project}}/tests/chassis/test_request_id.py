@@ -3,7 +3,10 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis.request_id import RequestId, request_id
+from {{ cookiecutter.__package }}.chassis.request_id import (
+    RequestId,
+    request_id,
+)
 
 
 async def tell(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,7 +4,10 @@ import pytest
 
 from {{ cookiecutter.__package }}.chassis import schema
 from {{ cookiecutter.__package }}.chassis.pool import Database
-from {{ cookiecutter.__package }}.chassis.schema import SchemaCheck, require_schema
+from {{ cookiecutter.__package }}.chassis.schema import (
+    SchemaCheck,
+    require_schema,
+)
 
 
 async def test_database_is_asked_once_by_many(

@@ -5,7 +5,11 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
-from {{ cookiecutter.__package }}.chassis.upstream import fetch_json, open_client, run_to_completion
+from {{ cookiecutter.__package }}.chassis.upstream import (
+    fetch_json,
+    open_client,
+    run_to_completion,
+)
 
 
 async def test_json_is_passed_on(upstream: str) -> None:

@@ -6,7 +6,6 @@ browser refuses a file whose hash is not the one that is written here.
 
 from functools import partial
 from html import escape
-from importlib.metadata import metadata
 from typing import Any
 
 from starlette.requests import Request
@@ -73,9 +72,9 @@ async def read_asset(request: Request[Any], files: StaticFiles) -> Response:
     return await files.get_response(request.path_params["name"], request.scope)
 
 
-def build_routes(distribution: str, folder: str | None) -> list[Route]:
-    """Both pages, with the name of the installed `distribution` as their title."""
-    title = escape(metadata(distribution)["Name"])
+def build_routes(title: str, folder: str | None) -> list[Route]:
+    """Both pages; their scripts come from the `folder`, or without one from a CDN."""
+    title = escape(title)
     swagger_ui, redoc = (page.replace(TITLE, title) for page in (SWAGGER_UI_HTML, REDOC_HTML))
     endpoints = {
         "/docs": partial(read_page, html=swagger_ui, cdn=SWAGGER_UI, folder=folder),

@@ -67,10 +67,16 @@ def run_database(project: Path) -> Iterator[str]:
 
 
 def hold_until_exit(project: Path) -> None:
-    """Keeps `run_database` running until this process exits, and its children have."""
+    """Keeps `run_database` running until this process exits, and its children have.
+
+    Raises `SystemExit` with one line where that fails.
+    """
     stack = ExitStack()
     atexit.register(stack.close)
-    stack.enter_context(run_database(project))
+    try:
+        stack.enter_context(run_database(project))
+    except RuntimeError as error:
+        raise SystemExit(f"The start failed: {error}") from None
     stack.callback(join_children)
 
 
