@@ -40,7 +40,7 @@ CHROMEDRIVER = "/usr/bin/chromedriver"
 HOST = "service.example"
 CDN = "https://cdn.jsdelivr.net/npm/"
 
-DOCS = TEMPLATE / "{{cookiecutter.project}}/{{cookiecutter.__package}}/docs.py"
+DOCS = TEMPLATE / "{{cookiecutter.project}}/{{cookiecutter.__package}}/chassis/docs.py"
 VERSIONS = dict(re.findall(r"/npm/([\w-]+)@(\d+\.\d+\.\d+)/", DOCS.read_text()))
 SWAGGER_UI = f"swagger-ui-dist@{VERSIONS['swagger-ui-dist']}"
 REDOC = f"redoc@{VERSIONS['redoc']}"

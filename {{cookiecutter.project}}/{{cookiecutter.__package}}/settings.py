@@ -11,7 +11,7 @@ from .chassis import casts, config
 
 PROJECT = Path(__file__).parents[1]
 
-read = config.Settings(Path(os.environ.get("ENV_FILE", ".env"))).read
+read = config.Settings(os.environ.get("ENV_FILE")).read
 
 HOST = read("HOST", str, "127.0.0.1")
 PORT = read("PORT", casts.port, "8000")

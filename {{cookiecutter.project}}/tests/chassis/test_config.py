@@ -16,25 +16,28 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_environment_comes_before_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config.Settings(file)
+    settings = config.Settings(str(file))
     assert settings.read("PORT", casts.port, "8000") == 1
     monkeypatch.setenv("PORT", "2")
-    assert config.Settings(file).read("PORT", casts.port, "8000") == 2
+    assert config.Settings(str(file)).read("PORT", casts.port, "8000") == 2
 
 
 def test_default_holds_where_a_setting_is_empty_or_missing(file: Path) -> None:
-    settings = config.Settings(file)
+    settings = config.Settings(str(file))
     assert settings.read("HOST", str, "127.0.0.1") == "127.0.0.1"
     assert settings.read("NOWHERE", casts.count, "3") == 3
 
 
-def test_file_need_not_be_there(tmp_path: Path) -> None:
-    assert config.Settings(tmp_path / ".env").read("NOWHERE", casts.count, "3") == 3
+def test_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    """`.env` need not be."""
+    assert config.Settings("").read("NOWHERE", casts.count, "3") == 3
+    with pytest.raises(SystemExit, match="ENV_FILE must name a file"):
+        config.Settings(str(tmp_path / "none"))
 
 
 def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
     with pytest.raises(SystemExit) as raised:
-        config.Settings(file).read("LOG_LEVEL", casts.level, "info")
+        config.Settings(str(file)).read("LOG_LEVEL", casts.level, "info")
     line = "LOG_LEVEL must be debug, info, warning, error or critical; see .env.example"
     assert str(raised.value) == line
 
@@ -42,9 +45,8 @@ def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
 def test_line_is_the_same_without_docstrings(file: Path) -> None:
     """As `python -OO` leaves them out."""
     program = f"""if True:
-        from pathlib import Path
         from {{ cookiecutter.__package }}.chassis import casts, config
-        config.Settings(Path({str(file)!r})).read("LOG_LEVEL", casts.level, "info")
+        config.Settings({str(file)!r}).read("LOG_LEVEL", casts.level, "info")
     """
     done = subprocess.run([sys.executable, "-OO", "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

@@ -12,10 +12,17 @@ from .casts import Cast, T
 
 
 class Settings:
-    """The environment comes first, then the lines of `file`, which need not be there."""
+    """The environment comes first, then the lines of a file.
 
-    def __init__(self, file: Path) -> None:
-        self.config = Config(file if file.is_file() else None)
+    It is the `file` that ENV_FILE names, none where that is empty; without ENV_FILE it is `.env`,
+    where that is there. Raises `SystemExit` where the named one is not.
+    """
+
+    def __init__(self, file: str | None) -> None:
+        path = Path(".env" if file is None else file)
+        if file and not path.is_file():
+            raise SystemExit("ENV_FILE must name a file, or be empty; see .env.example")
+        self.config = Config(path if path.is_file() else None)
 
     def read(self, key: str, cast: Cast[T], default: str) -> T:
         """The value of `key`, or `default` where it is empty, as `cast` gives it.
