@@ -126,13 +126,24 @@ def document(app: Starlette) -> dict[str, Any]:
     return SchemaGenerator(PACKAGE).get_schema(app.routes)
 
 
+def find_operation(
+    app: Starlette, document: dict[str, Any], request: httpx.Request
+) -> dict[str, Any] | None:
+    """What describes the route that takes a request; None where that one is not described."""
+    path, headers = request.url.path, request.headers.raw
+    scope = {"type": "http", "method": request.method, "path": path, "headers": headers}
+    for template, route in match_routes(app.routes, scope):
+        if request.method in (getattr(route, "methods", None) or {request.method}):
+            described = isinstance(route, Route) and route.include_in_schema
+            methods = document["paths"].get(CONVERTOR.sub("}", template), {}) if described else {}
+            operation: dict[str, Any] | None = methods.get(request.method.lower())
+            return operation
+    return None
+
+
 def check_response(app: Starlette, document: dict[str, Any], response: httpx.Response) -> None:
     """Raises where a described operation answers a status or a body that it does not describe."""
-    method = response.request.method
-    scope = {"type": "http", "path": response.request.url.path, "method": method, "headers": []}
-    templates = [CONVERTOR.sub("}", path) for path, _ in match_routes(app.routes, scope)]
-    operations = [document["paths"].get(template, {}).get(method.lower()) for template in templates]
-    if operation := next(filter(None, operations), None):
+    if operation := find_operation(app, document, response.request):
         described = operation["responses"][str(response.status_code)]
         if "content" not in described:
             assert response.content == b""

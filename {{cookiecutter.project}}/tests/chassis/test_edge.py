@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.edge import (
@@ -114,6 +114,21 @@ async def test_security_headers_are_added() -> None:
     headers = await get_headers("http://test")
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        ("http://test/a?b=c", "/a?b=c"),
+        ("http://test//attacker.example", "/attacker.example"),
+        ("https://test/a", "https://test/a"),
+        ("http://other/a", "http://other/a"),
+        ("/a", "/a"),
+    ],
+)
+async def test_redirect_to_the_claimed_host_is_a_path(location: str, sent: str) -> None:
+    headers = await get_headers("http://test", app=RedirectResponse(location))
+    assert headers["location"] == sent
 
 
 async def test_headers_of_the_application_stay_its_own() -> None:

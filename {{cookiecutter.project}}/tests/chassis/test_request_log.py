@@ -81,6 +81,7 @@ async def test_request_is_one_event(read_events: ReadEvents) -> None:
         ("/v1/private/plain", "/v1/{tenant}/plain"),
         ("/files/__init__.py", "/files"),
         ("/files/private", "/files"),
+        ("/v1/private/nowhere", None),
         ("/nowhere", None),
     ],
 )

@@ -1,7 +1,7 @@
 """Proxies that are trusted, hosts that are served, and the headers that browsers are told."""
 
 import re
-from collections.abc import Awaitable, Container
+from collections.abc import Awaitable, Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -22,9 +22,23 @@ def host_name(value: str) -> str:
     return matched[1].lower().removesuffix(".") if matched else ""
 
 
-class SecurityHeaders:
-    """Adds them to each answer.
+def relative_location(
+    scope: Scope, headers: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The headers of a redirect, with the path alone where it leads to the claimed host."""
+    host = Headers(scope=scope).get("host", "")
+    own = f"{scope.get('scheme', 'http')}://{host}/".encode("latin-1")
+    for name, value in headers:
+        if name.lower() == b"location" and value.startswith(own):
+            # Two slashes would begin a host.
+            value = b"/" + value[len(own) :].lstrip(b"/\\")
+        yield name, value
 
+
+class SecurityHeaders:
+    """Adds them to each answer, and takes the service's own host out of its redirects.
+
+    It is what the client claims. Starlette names it for slashes below a mount, and for folders.
     HSTS spares localhost, as it would close the other ports there.
     https://www.rfc-editor.org/rfc/rfc6761#section-6.3
     """
@@ -41,7 +55,10 @@ class SecurityHeaders:
 
         def add_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
+                given = message.get("headers", ())
+                if 300 <= message["status"] < 400:
+                    given = [*relative_location(scope, given)]
+                message = {**message, "headers": [*given, *headers]}
             return send(message)
 
         await self.app(scope, receive, add_headers)
