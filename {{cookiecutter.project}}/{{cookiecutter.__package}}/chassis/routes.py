@@ -49,5 +49,5 @@ def find_template(scope: Scope) -> str | None:
         for path, each in match_routes(scope["router"].routes, scope):
             if each is route:
                 return CONVERTOR.sub("}", path)
-    # A group of routes took it, and none of them.
-    return None if isinstance(route, Mount | Host) else getattr(route, "path_format", None)
+        return None
+    return getattr(route, "path_format", None)
