@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,3 +92,54 @@ def follow(commands: str, folder: Path, home: Path) -> str:
         **{f"GIT_{role}_EMAIL": "ada@example.com" for role in ("AUTHOR", "COMMITTER")},
     }
     return capture(["bash", "-ec", commands], folder, variables=variables)
+
+
+def start_repository(home: Path) -> Path:
+    """Makes a repository for releases of a template in `home`; the empty clone to fill."""
+    clone = home / "clone"
+    clone.mkdir()
+    start = """
+        git init --quiet --bare --initial-branch main ../template.git
+        git init --quiet --initial-branch main
+        git remote add origin ../template.git
+    """
+    follow(start, clone, home)
+    return clone
+
+
+def publish(clone: Path, home: Path, tag: str) -> None:
+    """Commits what is in the clone, and pushes it with its tag."""
+    commands = f"""
+        git add --all
+        git commit --quiet --message "Template"
+        git tag {tag}
+        git push --quiet --tags origin main
+    """
+    follow(commands, clone, home)
+
+
+def bake_release(home: Path, tag: str, folder: Path, *answers: str) -> Path:
+    """Bakes the release into a new folder, as the README says; the project's path."""
+    [command] = read_blocks(read_section(TEMPLATE / "README.md", "Bake your own"), "sh")
+    command = command.strip().replace("gh:org/template", (home / "template.git").as_uri())
+    options = ["--no-input", "--checkout", tag, *answers]
+    folder.mkdir()
+    follow(f"{command} {shlex.join(options)}", folder, home)
+    return folder / "my-service"
+
+
+def begin_updates(project: Path, home: Path) -> None:
+    """Follows what the README of the project says to do before the first edit."""
+    begin, _ = read_blocks(read_section(project / "README.md", "Update"), "sh")
+    follow(begin, project, home)
+
+
+def commit_edits(project: Path, home: Path) -> None:
+    follow("git add --all && git commit --quiet --message Ours", project, home)
+
+
+def update(project: Path, home: Path, tag: str) -> None:
+    """Follows what the README of the project says; `AssertionError` where the merge conflicts."""
+    _, steps = read_blocks(read_section(project / "README.md", "Update"), "sh")
+    url = (home / "template.git").as_uri()
+    follow(steps.replace("gh:org/template", url).replace("TAG", tag), project, home)

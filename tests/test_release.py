@@ -2,13 +2,25 @@
 
 import json
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
 from baking import TEMPLATE, install, run
-from steps import add_endpoint, copy_template, delete_demos, follow, read_blocks, read_section
+from steps import (
+    add_endpoint,
+    bake_release,
+    begin_updates,
+    commit_edits,
+    copy_template,
+    delete_demos,
+    follow,
+    publish,
+    read_blocks,
+    read_section,
+    start_repository,
+    update,
+)
 
 NEXT = "99.0.0"
 SERVICE = "{{cookiecutter.project}}"
@@ -31,17 +43,9 @@ def read_changes(folder: Path) -> str:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a clone of the template as it is, and the repository that it is pushed to."""
     home = tmp_path_factory.mktemp("home")
-    copy_template(home / "clone")
-    start = f"""
-        git init --quiet --bare --initial-branch main ../template.git
-        git init --quiet --initial-branch main
-        git remote add origin ../template.git
-        git add --all
-        git commit --quiet --message "Template"
-        git tag v{read_version(TEMPLATE)}
-        git push --quiet --tags origin main
-    """
-    follow(start, home / "clone", home)
+    clone = start_repository(home)
+    copy_template(clone)
+    publish(clone, home, f"v{read_version(TEMPLATE)}")
     return home
 
 
@@ -62,14 +66,7 @@ def released(home: Path) -> Path:
 
 
 def bake(home: Path, version: str, *answers: str) -> Path:
-    """Bakes the release as the README says, from the repository; the project's path."""
-    [command] = read_blocks(read_section(TEMPLATE / "README.md", "Bake your own"), "sh")
-    command = command.strip().replace("gh:org/template", (home / "template.git").as_uri())
-    options = ["--no-input", "--checkout", f"v{version}", *answers]
-    folder = home / version
-    folder.mkdir()
-    follow(f"{command} {shlex.join(options)}", folder, home)
-    return folder / "my-service"
+    return bake_release(home, f"v{version}", home / version, *answers)
 
 
 def read_record(project: Path) -> dict[str, object]:
@@ -94,19 +91,16 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     """What the template changed or deleted is so too; what the owner did, and the answers, stay."""
     project = bake(released, read_version(TEMPLATE), f"author={AUTHOR}")
     before = read_record(project)
-    begin, update = read_blocks(read_section(project / "README.md", "Update"), "sh")
     install(project)
-    follow(begin, project, released)
+    begin_updates(project, released)
     readme = project / "README.md"
     add_endpoint(project)
     delete_demos(project)
     readme.write_text(readme.read_text().replace("## Run it", "Our words.\n\n## Run it"))
     install(project)
-    follow("git add --all && git commit --quiet --message Ours", project, released)
+    commit_edits(project, released)
 
-    url = (released / "template.git").as_uri()
-    update = update.replace("gh:org/template", url).replace("TAG", f"v{NEXT}")
-    follow(update, project, released)
+    update(project, released, f"v{NEXT}")
 
     assert follow("git status --porcelain --ignored .update", project, released) == ""
     assert follow("git worktree list", project, released).count("\n") == 1

@@ -45,6 +45,17 @@ async def test_sum_of_squares_is_exact_beyond_64_bits(client: httpx.AsyncClient,
     assert response.json() == {"result": 333333283333335000000}
 
 
+@pytest.mark.parametrize(
+    ("url", "served"), [("", "True"), ("postgresql://user@host/name", "False")]
+)
+def test_demos_are_off_by_default_on_a_database_of_ones_own(url: str, served: str) -> None:
+    """Some of them stop a worker for as long as they run."""
+    environment = os.environ | {"DATABASE_URL": url, "DEMOS": ""}
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{served}\n"
+
+
 async def test_with_context_asks_the_database(client: httpx.AsyncClient) -> None:
     assert (await client.get("/with-context")).json() == {"result": 1}
 
@@ -59,14 +70,3 @@ async def test_good_async_has_a_user(client: httpx.AsyncClient, state: dict[str,
     await fetch_one(state["database"], insert)
     response = await client.get("/good-async")
     assert response.json()["user"]["name"] == "Ada"
-
-
-@pytest.mark.parametrize(
-    ("url", "served"), [("", "True"), ("postgresql://user@host/name", "False")]
-)
-def test_demos_are_off_by_default_on_a_database_of_ones_own(url: str, served: str) -> None:
-    """Some of them stop a worker for as long as they run."""
-    environment = os.environ | {"DATABASE_URL": url, "DEMOS": ""}
-    command = [sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.stdout == f"{served}\n"

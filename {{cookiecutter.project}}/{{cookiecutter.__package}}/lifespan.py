@@ -36,9 +36,11 @@ async def lifespan(app: Starlette) -> AsyncIterator[State]:
         )
         database = await stack.enter_async_context(open_pool(url, size, pooler))
         await require_schema(database, REVISION)
-        sessions = await stack.enter_async_context(open_sessions(url, size, pooler))
-        client = await stack.enter_async_context(open_client())
         # What is here now will stay: no garbage collection need look at it again.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        yield {"database": database, "sessions": sessions, "client": client}
+        yield {
+            "database": database,
+            "sessions": await stack.enter_async_context(open_sessions(url, size, pooler)),
+            "client": await stack.enter_async_context(open_client()),
+        }
