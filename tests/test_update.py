@@ -43,7 +43,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .chassis.database import fetch_all
 from .chassis.endpoint import endpoint
 from .chassis.parse import Text
 from .lifespan import State
@@ -58,8 +57,8 @@ class Notes(msgspec.Struct):
 @endpoint()
 async def list_notes(request: Request[State], beginning: Text = "") -> Notes:
     """List notes"""
-    query = "SELECT text FROM notes WHERE starts_with(text, $1) ORDER BY id"
-    rows = await fetch_all(request.state["database"], query, beginning)
+    query = "SELECT text FROM notes WHERE starts_with(text, :beginning) ORDER BY id"
+    rows = await request.state["database"].fetch_all(query, {"beginning": beginning})
     return Notes(NOTES_TITLE, [row["text"] for row in rows])
 
 
@@ -70,11 +69,9 @@ from typing import Any
 
 import httpx
 
-from my_service.chassis.database import fetch_all
-
 
 async def test_notes_are_listed(client: httpx.AsyncClient, state: dict[str, Any]) -> None:
-    await fetch_all(state["database"], "INSERT INTO notes (text) VALUES ('one'), ('two')")
+    await state["database"].execute("INSERT INTO notes (text) VALUES ('one'), ('two')")
     response = await client.get("/notes?beginning=t")
     assert response.json() == {"title": "Notes", "texts": ["two"]}
 """
@@ -134,7 +131,7 @@ COUNT_USERS = '''\
 @endpoint()
 async def count_users(request: Request[State]) -> int:
     """Count users"""
-    row = await fetch_one(request.state["database"], "SELECT count(*) FROM users")
+    row = await request.state["database"].fetch_one("SELECT count(*) FROM users")
     return int(row[0]) if row else 0
 
 
@@ -205,6 +202,33 @@ NEW_EDITS: Edits = {
     "my_service/app.py": [("import external, home, set", "import external, home, notes, set")],
     "tests/conftest.py": [("    return app\n", f"    return app\n{FIXTURE}")],
 }
+
+# What was another API in the old layout, and is changed by hand: now, and then.
+BY_HAND = [
+    ("starts_with(text, :beginning)", "starts_with(text, $1)"),
+    (
+        'request.state["database"].fetch_all(query, {"beginning": beginning})',
+        'fetch_all(request.state["database"], query, beginning)',
+    ),
+    (
+        'state["database"].execute("INSERT INTO',
+        'fetch_all(state["database"], "INSERT INTO',
+    ),
+    (
+        'request.state["database"].fetch_one("SELECT count',
+        'fetch_one(request.state["database"], "SELECT count',
+    ),
+    (
+        "from .chassis.endpoint import endpoint\nfrom .chassis.parse import Text\n",
+        "from .chassis.database import fetch_all\nfrom .chassis.endpoint import endpoint\n"
+        "from .chassis.parse import Text\n",
+    ),
+    (
+        "import httpx\n\n\nasync def test_notes",
+        "import httpx\n\nfrom my_service.chassis.database import fetch_all\n\n\n"
+        "async def test_notes",
+    ),
+]
 
 # For each file in conflict and each place in it, what the owner added there.
 Conflicts = dict[str, list[list[str]]]
@@ -348,7 +372,7 @@ def change_chassis(template: Path) -> None:
 
 
 def move_function(module: Path, name: str, target: Path) -> None:
-    """To a new module, from which the first one imports it."""
+    """To a new module, from which the first one imports it, above the last of its own imports."""
     text = module.read_text()
     body = ast.parse(text).body
     [code] = [
@@ -361,7 +385,7 @@ def move_function(module: Path, name: str, target: Path) -> None:
     ]
     target.write_text(f"\n{code}")
     lines = text.splitlines(keepends=True)
-    lines.insert(imports[-1], f"\nfrom .{target.stem} import {name}\n")
+    lines.insert(imports[-1] - 1, f"from .{target.stem} import {name}\n")
     module.write_text("".join(lines).replace(f"{code}\n\n", ""))
 
 
@@ -376,16 +400,27 @@ def rewrite(text: str) -> str:
     return f"{text.rstrip()}\n\n\n# Rewritten.\n"
 
 
+def age_text(text: str) -> str:
+    """As it was written for the old layout's API."""
+    for now, then in BY_HAND:
+        text = text.replace(now, then)
+    return text
+
+
+def age(edits: Edits) -> Edits:
+    return {name: [(old, age_text(new)) for old, new in pairs] for name, pairs in edits.items()}
+
+
 def test_update_from_the_old_layout_conflicts_where_both_changed_a_line(
     home: Path, old_project: Path, new_project: Path, tmp_path: Path
 ) -> None:
     """What its owner does then is what the changelog says."""
     project = clone_project(old_project, tmp_path / "my-service")
-    edits = join(EDITS, OLD_EDITS)
+    edits = join(age(EDITS), OLD_EDITS)
     assert find_modules(new_project) <= edits.keys()
     apply(project, edits)
     for name, text in FILES.items():
-        (project / name).write_text(text.replace(".chassis", ""))
+        (project / name).write_text(age_text(text).replace(".chassis", ""))
     commit_edits(project, home)
 
     with pytest.raises(AssertionError, match="Automatic merge failed"):
@@ -393,7 +428,7 @@ def test_update_from_the_old_layout_conflicts_where_both_changed_a_line(
     assert read_conflicts(project, edits) == CONFLICTS
     assert "Grace" in (project / "my_service/chassis/parse.py").read_text()
 
-    edits = join(EDITS, NEW_EDITS)
+    edits = join(age(EDITS), NEW_EDITS)
     resolve(project, edits)
     assert find_lost(project, edits) == []
     install(project)
@@ -401,6 +436,11 @@ def test_update_from_the_old_layout_conflicts_where_both_changed_a_line(
         run(project, "python", "-c", "import my_service.notes")
     [steps] = read_blocks((TEMPLATE / "CHANGELOG.md").read_text(), "sh")
     follow(steps, project, home)
+    for name in [*FILES, "my_service/users.py"]:
+        text = (project / name).read_text()
+        for now, then in BY_HAND:
+            text = text.replace(then, now)
+        (project / name).write_text(text)
     commit_edits(project, home)
     check(project)
 

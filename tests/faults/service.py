@@ -13,22 +13,14 @@ COMMANDS = {"runner": RUNNER, "hypercorn": HYPERCORN}
 ENDPOINTS = """
 import asyncio
 import os
-from contextlib import asynccontextmanager
 
 from sqlalchemy import func, select
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from .chassis.database import connect, fetch_one, open_session
 from .chassis.upstream import fetch_json
 
 kept = []
-
-
-@asynccontextmanager
-async def transaction(database):
-    async with connect(database) as connection, connection.transaction():
-        yield connection
 
 
 async def sleep(request):
@@ -37,30 +29,45 @@ async def sleep(request):
 
 
 async def query(request):
-    await fetch_one(
-        request.state["database"],
-        "SELECT pg_sleep($1::float)",
-        float(request.query_params["seconds"]),
-    )
+    seconds = float(request.query_params["seconds"])
+    await request.state["database"].fetch_one("SELECT pg_sleep(:seconds)", {"seconds": seconds})
     return JSONResponse(None)
 
 
 async def query_orm(request):
-    async with open_session(request.state["sessions"]) as session:
+    async with request.state["sessions"]() as session:
         await session.execute(select(func.pg_sleep(float(request.query_params["seconds"]))))
     return JSONResponse(None)
 
 
 async def transact(request):
+    database = request.state["database"]
     for _ in range(20):
-        async with transaction(request.state["database"]) as connection:
-            await connection.execute("SELECT pg_sleep(0.001)")
+        async with database.transaction():
+            await database.execute("SELECT pg_sleep(0.001)")
     return JSONResponse(None)
 
 
+async def nest(request):
+    database = request.state["database"]
+    for _ in range(10):
+        async with database.transaction(), database.transaction():
+            await database.execute("SELECT pg_sleep(0.001)")
+    return JSONResponse(None)
+
+
+async def iterate(request):
+    rows = request.state["database"].iterate("SELECT pg_sleep(0.002) FROM generate_series(1, 100)")
+    return JSONResponse(len([row async for row in rows]))
+
+
 async def fail_commit(request):
-    async with transaction(request.state["database"]) as connection:
-        await connection.execute("INSERT INTO pairs VALUES (2), (2)")
+    database = request.state["database"]
+    try:
+        async with database.transaction():
+            await database.execute("INSERT INTO pairs VALUES (2), (2)")
+    finally:
+        await database.fetch_one("SELECT 1")  # The task goes on.
 
 
 async def call(request):
@@ -77,20 +84,24 @@ routes = [
     Route("/query", query),
     Route("/query-orm", query_orm),
     Route("/transact", transact),
+    Route("/nest", nest),
+    Route("/iterate", iterate),
     Route("/fail-commit", fail_commit),
     Route("/call", call),
     Route("/leak", leak),
 ]
 """
 
-# What `databases` itself offers for transactions.
-UNPROTECTED_TRANSACTION = {
-    "my_service/faults.py": {
-        "async with connect(database) as connection, connection.transaction():": (
-            "async with database.transaction():\n"
-            "        connection = database.connection().raw_connection"
-        )
-    }
+# `databases` as it comes, in the place of the service's own backend.
+UNPROTECTED_DATABASE = {
+    "my_service/lifespan.py": {
+        "from .chassis.database import Database\n": (
+            "import databases\nfrom .chassis.database import Database\n"
+        ),
+        "Database(url, max_size=size, pooler=pooler)": (
+            "databases.Database(url, min_size=0, max_size=size)"
+        ),
+    },
 }
 
 

@@ -19,7 +19,7 @@ from serving import Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import UNPROTECTED_TRANSACTION, copy, serve_on
+from faults.service import UNPROTECTED_DATABASE, copy, serve_on
 
 POOL = 5
 
@@ -176,7 +176,7 @@ async def test_rapid_reset(
 
 async def test_control_of_rapid_reset(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Each reset in a transaction of `databases` keeps a connection, until there is none."""
-    project = copy(extended, tmp_path, UNPROTECTED_TRANSACTION)
+    project = copy(extended, tmp_path, UNPROTECTED_DATABASE)
     with serve_on(project, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
         _, after, _ = await suffer_flood(service)
         service.process.kill()  # It would wait for its connections for ever.

@@ -80,8 +80,8 @@ async def test_outage(
 
 async def test_control_of_status(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Without the translation of errors, an outage is the service's own failure."""
-    edits = {"        cause = error": "        raise\n        cause = error"}
-    project = copy(extended, tmp_path, {"my_service/chassis/database.py": edits})
+    edits = {"my_service/app.py": {"errors.handlers | database_errors.handlers": "errors.handlers"}}
+    project = copy(extended, tmp_path, edits)
     with serve_on(project, postgres.url()) as service:
         answers, *_ = await suffer(service.url, postgres, "stopped")
     assert count(answers)[500]
@@ -89,13 +89,8 @@ async def test_control_of_status(extended: Path, postgres: Postgres, tmp_path: P
 
 async def test_control_of_time(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """Without limits, everybody waits for as long as the server is frozen."""
-    edits = {
-        "my_service/chassis/database.py": {
-            "ACQUIRE_TIMEOUT = 2.0": "ACQUIRE_TIMEOUT = 60.0",
-            "CONNECT_TIMEOUT = 1.0": "CONNECT_TIMEOUT = 59.0",
-            "COMMAND_TIMEOUT = 2.25": "COMMAND_TIMEOUT = 60.0",
-        }
-    }
+    limits = "acquire_timeout=60.0, connect_timeout=59.0, command_timeout=60.0"
+    edits = {"my_service/lifespan.py": {"pooler=pooler)": f"pooler=pooler, {limits})"}}
     with serve_on(copy(extended, tmp_path, edits), postgres.url()) as service:
         answers, *_ = await suffer(service.url, postgres, "frozen")
     assert max(answer.seconds for answer in answers) >= OUTAGE

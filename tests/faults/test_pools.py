@@ -14,7 +14,7 @@ from serving import Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import UNPROTECTED_TRANSACTION, copy, serve_on
+from faults.service import UNPROTECTED_DATABASE, copy, serve_on
 
 POOL = 5
 IN_TRANSACTION = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
@@ -68,7 +68,7 @@ async def test_failed_commits(
         f"{len(failures)} failed COMMITs, pool of {POOL}",
         f"then {count(answers)[200]}/{POOL} at once, {left} idle in transaction",
     )
-    assert count(failures) == {500: 20 * POOL}
+    assert count(failures) == {409: 20 * POOL}
     assert count(answers) == {200: POOL}
     assert left == "0"
 
@@ -76,7 +76,7 @@ async def test_failed_commits(
 async def test_control_of_failed_commits(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
-    project = copy(extended, tmp_path, UNPROTECTED_TRANSACTION)
+    project = copy(extended, tmp_path, UNPROTECTED_DATABASE)
     with serve_on(project, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
         async with open_client(service.url) as client:
             for _ in range(POOL):
@@ -87,7 +87,9 @@ async def test_control_of_failed_commits(
     assert count(answers)[200] <= 1  # on the connection that the start opened
 
 
-@pytest.mark.parametrize("path", ["/transact", "/query?seconds=0.2", "/query-orm?seconds=0.2"])
+@pytest.mark.parametrize(
+    "path", ["/transact", "/nest", "/query?seconds=0.2", "/iterate", "/query-orm?seconds=0.2"]
+)
 async def test_cancelled_queries(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None], path: str
 ) -> None:
@@ -108,7 +110,7 @@ async def test_cancelled_queries(
 async def test_control_of_cancelled_transactions(
     extended: Path, postgres: Postgres, tmp_path: Path
 ) -> None:
-    project = copy(extended, tmp_path, UNPROTECTED_TRANSACTION)
+    project = copy(extended, tmp_path, UNPROTECTED_DATABASE)
     with serve_on(project, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
         await cancel_at_random(service, "/transact", 600)
         await asyncio.sleep(1)
@@ -200,7 +202,7 @@ async def test_full_pool(
 
 
 async def test_control_of_full_pool(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    edits = {"my_service/chassis/database.py": {"ACQUIRE_TIMEOUT = 2.0": "ACQUIRE_TIMEOUT = 10.0"}}
+    edits = {"my_service/lifespan.py": {"pooler=pooler)": "pooler=pooler, acquire_timeout=10.0)"}}
     with serve_on(
         copy(extended, tmp_path, edits), postgres.url(), DATABASE_POOL_SIZE=str(POOL)
     ) as service:

@@ -4,10 +4,11 @@ import asyncio
 
 from alembic import context
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from {{ cookiecutter.__package }} import settings, tables
 from {{ cookiecutter.__package }}.chassis import embedded
+from {{ cookiecutter.__package }}.chassis.database_url import connect_options
+from {{ cookiecutter.__package }}.chassis.sessions import create_engine
 
 
 def migrate(connection: Connection) -> None:
@@ -19,7 +20,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def connect(url: str) -> None:
-    engine = create_async_engine("postgresql+asyncpg://", connect_args={"dsn": url})
+    engine = create_engine(connect_options(url, command_timeout=None, pooler=True))
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

@@ -8,8 +8,6 @@ from typing import Any
 import httpx
 import pytest
 
-from {{ cookiecutter.__package }}.chassis.database import fetch_one
-
 PROGRAM = "from {{ cookiecutter.__package }}.settings import DEMOS; print(DEMOS)"
 SOURCES = {"results": [{"source_id": n, "data": f"Data from {n}"} for n in (1, 2, 3)]}
 
@@ -67,6 +65,6 @@ async def test_good_async_has_null_without_users(client: httpx.AsyncClient) -> N
 
 async def test_good_async_has_a_user(client: httpx.AsyncClient, state: dict[str, Any]) -> None:
     insert = "INSERT INTO users (name, email) VALUES ('Ada', 'ada@example.com') RETURNING id"
-    await fetch_one(state["database"], insert)
+    await state["database"].execute(insert)
     response = await client.get("/good-async")
     assert response.json()["user"]["name"] == "Ada"

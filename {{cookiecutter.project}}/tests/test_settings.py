@@ -42,7 +42,7 @@ def test_without_any_database_the_start_says_what_to_set(tmp_path: Path) -> None
     program = f"""if True:
         import sys
         sys.path.append({str(site_packages)!r})
-        import starlette.config
+        import databases, starlette.config
         sys.path.pop()
         import {{ cookiecutter.__package }}.settings
     """

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from {{ cookiecutter.__package }} import settings, tables
-from {{ cookiecutter.__package }}.chassis.database import open_sessions
+from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
 
 PROJECT = Path(__file__).parents[1]
 
@@ -23,6 +23,6 @@ async def test_migrations_make_the_tables() -> None:
         context = MigrationContext.configure(connection)
         return list(compare_metadata(context, tables.metadata))
 
-    async with open_sessions(settings.DATABASE_URL, 1) as sessions, sessions() as session:
+    async with open_sessions(settings.DATABASE_URL) as sessions, sessions() as session:
         connection = await session.connection()
         assert await connection.run_sync(compare) == []

@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from . import external, home, settings, users
-from .chassis import docs, edge, errors, health, logs, openapi
+from .chassis import database_errors, docs, edge, errors, health, logs, openapi
 from .chassis.drain import Drain
 from .chassis.limits import Limits
 from .chassis.request_id import RequestId
@@ -51,6 +51,7 @@ middleware += [
 if "*" not in settings.ALLOWED_HOSTS:
     middleware += [Middleware(edge.Hosts, settings.ALLOWED_HOSTS, health.PROBES)]
 
-app = Starlette(False, routes, middleware, errors.handlers, lifespan=lifespan)
+handlers = errors.handlers | database_errors.handlers
+app = Starlette(False, routes, middleware, handlers, lifespan=lifespan)
 # A redirect would name the host that the client claims.
 app.router.redirect_slashes = False

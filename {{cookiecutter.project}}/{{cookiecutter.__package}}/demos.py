@@ -11,7 +11,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.routing import Route
 
-from .chassis.database import connect, fetch_one
 from .chassis.endpoint import endpoint
 from .chassis.upstream import fetch_json
 from .home import Message
@@ -91,8 +90,8 @@ async def read_concurrent_gather(request: Request[State]) -> Sources:
 @endpoint()
 async def read_with_context(request: Request[State]) -> Number:
     """Ask the database on a connection that a context manager holds"""
-    async with connect(request.state["database"]) as connection:
-        return Number(await connection.fetchval("SELECT 1"))
+    async with request.state["database"].connection() as connection:
+        return Number(await connection.fetch_val("SELECT 1"))
 
 
 @endpoint()
@@ -114,9 +113,9 @@ async def read_good_async(request: Request[State]) -> dict[str, Any]:
     """Wait for the database and for upstreams, at once where one does not need the other"""
     database, client = request.state["database"], request.state["client"]
     first, second, *_ = UPSTREAM_URLS
-    user = await fetch_one(database, "SELECT id, name, email, created_at FROM users LIMIT 1")
+    user = await database.fetch_one("SELECT id, name, email, created_at FROM users LIMIT 1")
     data = await fetch_json(client, first)
-    post = fetch_one(database, "SELECT id, title FROM posts LIMIT 1")
+    post = database.fetch_one("SELECT id, title FROM posts LIMIT 1")
     await asyncio.gather(post, fetch_json(client, second))
     return {"user": user and dict(user), "data": data}
 

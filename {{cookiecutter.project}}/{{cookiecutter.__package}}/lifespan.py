@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 
 from . import settings
 from .chassis import embedded
-from .chassis.database import open_pool, open_sessions
-from .chassis.pool import Database
+from .chassis.database import Database
 from .chassis.schema import require_schema
+from .chassis.sessions import open_sessions
 from .chassis.upstream import open_client
 from .tables import REVISION
 
@@ -34,13 +34,15 @@ async def lifespan(app: Starlette) -> AsyncIterator[State]:
         url = settings.DATABASE_URL or await asyncio.to_thread(
             stack.enter_context, embedded.run_database(settings.PROJECT)
         )
-        database = await stack.enter_async_context(open_pool(url, size, pooler))
+        database = await stack.enter_async_context(Database(url, max_size=size, pooler=pooler))
         await require_schema(database, REVISION)
         # What is here now will stay: no garbage collection need look at it again.
         gc.freeze()
         stack.callback(gc.unfreeze)
         yield {
             "database": database,
-            "sessions": await stack.enter_async_context(open_sessions(url, size, pooler)),
+            "sessions": await stack.enter_async_context(
+                open_sessions(url, max_size=size, pooler=pooler)
+            ),
             "client": await stack.enter_async_context(open_client()),
         }

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from . import tables
-from .chassis.database import fetch_all, fetch_one, open_session
+from .chassis.database import Database
 from .chassis.endpoint import Created, endpoint
 from .chassis.parse import Email, Id, Limit, Name
-from .chassis.pool import Database
 from .lifespan import State
 
 
@@ -38,8 +37,8 @@ class Users(msgspec.Struct):
 async def select_user(database: Database, user_id: int) -> User | None:
     query = """SELECT id, name, email, created_at
                  FROM users
-                WHERE id = $1"""
-    row = await fetch_one(database, query, user_id)
+                WHERE id = :user_id"""
+    row = await database.fetch_one(query, {"user_id": user_id})
     return User(*row) if row else None
 
 
@@ -47,17 +46,17 @@ async def select_users(database: Database, limit: int) -> list[User]:
     query = """SELECT id, name, email, created_at
                  FROM users
              ORDER BY id
-                LIMIT $1"""
-    return [User(*row) for row in await fetch_all(database, query, limit)]
+                LIMIT :limit"""
+    return [User(*row) for row in await database.fetch_all(query, {"limit": limit})]
 
 
 async def insert_user(database: Database, new: NewUser) -> User | None:
     """None where the e-mail address is taken."""
     query = """INSERT INTO users (name, email)
-                    VALUES ($1, $2)
+                    VALUES (:name, :email)
                ON CONFLICT (email) DO NOTHING
                  RETURNING id, name, email, created_at"""
-    row = await fetch_one(database, query, new.name, new.email)
+    row = await database.fetch_one(query, {"name": new.name, "email": new.email})
     return User(*row) if row else None
 
 
@@ -88,7 +87,7 @@ async def create_user(request: Request[State], body: NewUser) -> Created[User]:
 @endpoint(404)
 async def read_user_sqlalchemy(request: Request[State], user_id: Id) -> OrmUser:
     """Read a user through SQLAlchemy's ORM"""
-    async with open_session(request.state["sessions"]) as session:
+    async with request.state["sessions"]() as session:
         user = await session.scalar(select(tables.User).where(tables.User.id == user_id))
     if user is None:
         raise HTTPException(404, f"There is no user {user_id}")

@@ -24,9 +24,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis import embedded
-from {{ cookiecutter.__package }}.chassis.database import connect, open_pool
+from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.openapi import SchemaGenerator
-from {{ cookiecutter.__package }}.chassis.pool import Database
 from {{ cookiecutter.__package }}.chassis.routes import (
     CONVERTOR,
     match_routes,
@@ -80,14 +79,19 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def database_url() -> str:
-    return os.environ["DATABASE_URL"]
+async def database_url() -> AsyncIterator[str]:
+    """Of a schema of its own, whose tables may have the names of an owner's."""
+    url = os.environ["DATABASE_URL"]
+    async with Database(url, max_size=1) as database:
+        await database.execute("CREATE SCHEMA chassis_tests")
+        yield f"{url}{'&' if '?' in url else '?'}search_path=chassis_tests,public"
+        await database.execute("DROP SCHEMA chassis_tests CASCADE")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """A pool of two connections."""
-    async with open_pool(database_url, 2) as database:
+    """Five connections at most."""
+    async with Database(database_url, max_size=5) as database:
         yield database
 
 
@@ -179,6 +183,5 @@ async def empty_tables(database: Database) -> None:
     names = """SELECT string_agg(quote_ident(tablename), ', ')
                  FROM pg_tables
                 WHERE schemaname = current_schema AND tablename <> 'alembic_version'"""
-    async with connect(database) as connection:
-        if tables := await connection.fetchval(names):
-            await connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    if tables := await database.fetch_val(names):
+        await database.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")

@@ -1,154 +1,169 @@
+"""What `databases` documents, as the service has it."""
+
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+import enum
+import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from starlette.exceptions import HTTPException
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
 
-from {{ cookiecutter.__package }}.chassis.database import (
-    connect,
-    fetch_all,
-    fetch_one,
-    open_pool,
-    open_session,
-    open_sessions,
+from {{ cookiecutter.__package }}.chassis.connect import UnreadableValue
+from {{ cookiecutter.__package }}.chassis.database import Database
+
+NUMBERS = "SELECT n FROM generate_series(1, :last) AS n"
+WHO = "SELECT pg_backend_pid()"
+
+metadata = sa.MetaData()
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("text", sa.String),
+    sa.Column("data", sa.JSON),
 )
-from {{ cookiecutter.__package }}.chassis.pool import Database
-
-SIZE = 2
-Sessions = async_sessionmaker[AsyncSession]
 
 
-@pytest.fixture
-async def sessions(database_url: str) -> AsyncIterator[Sessions]:
-    async with open_sessions(database_url, SIZE) as sessions:
-        yield sessions
+class Color(enum.Enum):
+    RED = "red"
 
 
-async def test_rows_come_as_asked(database: Database) -> None:
-    row = await fetch_one(database, "SELECT $1::int AS one, $2::text AS two", 1, "2")
-    assert row is not None
-    assert dict(row) == {"one": 1, "two": "2"}
-    assert await fetch_one(database, "SELECT 1 WHERE false") is None
-    rows = await fetch_all(database, "SELECT n FROM generate_series(1, 3) AS n")
+async def test_row_is_read_by_name_attribute_and_index(database: Database) -> None:
+    row: Any = await database.fetch_one("SELECT :a::int AS one, 'b' AS two", {"a": 1})
+    assert (row["one"], row.one, row[0], *row) == (1, 1, 1, 1, "b")
+    assert dict(row) == {**row._mapping} == {"one": 1, "two": "b"}
+    with pytest.raises(AttributeError):
+        _ = row.three
+
+
+async def test_fetch_one_of_no_row_is_none(database: Database) -> None:
+    assert await database.fetch_one("SELECT 1 WHERE false") is None
+    assert await database.fetch_val("SELECT 1 WHERE false") is None
+
+
+async def test_fetch_all_keeps_the_order(database: Database) -> None:
+    rows = await database.fetch_all(NUMBERS, {"last": 3})
     assert [row["n"] for row in rows] == [1, 2, 3]
 
 
-async def test_absent_server_is_503() -> None:
-    async with open_pool("postgresql://nobody@127.0.0.1:1/none", SIZE) as database:
-        with pytest.raises(HTTPException) as raised:
-            await fetch_one(database, "SELECT 1")
-    assert raised.value.status_code == 503
-    assert raised.value.headers == {"Retry-After": "1"}
+async def test_fetch_val_takes_a_column(database: Database) -> None:
+    assert await database.fetch_val("SELECT 1 AS one, 2 AS two", column="two") == 2
 
 
-async def test_slow_query_is_504(database: Database) -> None:
-    with pytest.raises(HTTPException) as raised:
-        await fetch_one(database, "SELECT pg_sleep(3)")
-    assert raised.value.status_code == 504
+@pytest.mark.parametrize("values", [None, {}, {"b": 1}, {"a": 1, "b": 2}])
+async def test_other_values_than_the_text_names_are_refused(
+    database: Database, values: dict[str, Any] | None
+) -> None:
+    with pytest.raises(ArgumentError):
+        await database.fetch_one("SELECT :a::int", values)
 
 
-async def test_error_of_the_query_itself_is_not_hidden(database: Database) -> None:
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await fetch_one(database, "SELECT * FROM nowhere")
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("CAST(:value AS jsonb)", {"a": [1, None, {"b": "ü"}]}),
+        (":value::json", ["a", 1.5, True]),
+        (":value::jsonb", "text"),
+        (":value::jsonb[]", [{"a": 1}, {}]),
+        (":value::uuid", uuid.UUID(int=7)),
+        (":value::numeric", Decimal("0.700000000000000001")),
+        (":value::int[]", [1, None, 3]),
+        (":value::timestamptz", datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
+        (":value::date", date(2026, 1, 2)),
+        (":value::bytea", b"\0\1"),
+    ],
+)
+async def test_value_comes_back_as_it_was(
+    database: Database, expression: str, value: object
+) -> None:
+    found = await database.fetch_val(f"SELECT {expression}", {"value": value})
+    assert found == value
+    async with database.transaction():
+        assert await database.fetch_val(f"SELECT {expression}", {"value": value}) == value
 
 
-async def insert_twice(connection: asyncpg.Connection) -> None:
-    insert = "INSERT INTO alembic_version VALUES ('rolled back')"
-    async with connection.transaction():
-        await connection.execute(insert)
-        await connection.execute(insert)
+async def test_member_of_an_enum_is_its_value(database: Database) -> None:
+    assert await database.fetch_val("SELECT :c::text", {"c": Color.RED}) == "red"
 
 
-async def test_transaction_is_rolled_back_by_an_exception(database: Database) -> None:
-    async with connect(database) as connection:
-        with pytest.raises(asyncpg.UniqueViolationError):
-            await insert_twice(connection)
-    query = "SELECT 1 FROM alembic_version WHERE version_num = 'rolled back'"
-    assert await fetch_one(database, query) is None
+@pytest.mark.parametrize(
+    "literal", ["'0044-03-15 BC'::date", "'20000-01-01'::timestamptz", "'24:00'::time"]
+)
+async def test_value_that_python_cannot_hold_is_told(database: Database, literal: str) -> None:
+    query = f"SELECT {literal} UNION ALL SELECT NULL"
+    with pytest.raises(UnreadableValue, match="Python cannot hold"):
+        await database.fetch_all(query)
+    async with database.connection():
+        with pytest.raises(UnreadableValue):
+            await database.fetch_all(query)
+    assert await database.fetch_val("SELECT 1") == 1
 
 
-async def test_forgotten_transaction_is_rolled_back(database: Database) -> None:
-    """asyncpg says so to the event loop, which would log it."""
-    complaints: list[dict[str, Any]] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: complaints.append(context))
-    async with connect(database) as connection:
-        await connection.execute("BEGIN")
-    loop.set_exception_handler(None)
-    assert "active transaction" in complaints[0]["message"]
-    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
-    row = await fetch_one(database, query)
-    assert row is not None
-    assert row["count"] == 0
+async def test_composite_may_hold_json(database: Database) -> None:
+    row = await database.fetch_val("""SELECT (1, '{"a": 1}'::jsonb)""")
+    assert row[1] == {"a": 1}
 
 
-async def test_full_pool_is_503(database: Database) -> None:
-    async def hold() -> None:
-        async with connect(database):
-            await asyncio.sleep(60)
-
-    holders = [asyncio.create_task(hold()) for _ in range(SIZE)]
-    await asyncio.sleep(0.5)
-    with pytest.raises(HTTPException) as raised:
-        await fetch_one(database, "SELECT 1")
-    assert raised.value.status_code == 503
-    for holder in holders:
-        holder.cancel()
-    await asyncio.wait(holders)
-    assert await fetch_one(database, "SELECT 1")
+async def test_iterate_leaves_the_task_free_to_send_other_queries(database: Database) -> None:
+    async with asyncio.timeout(2):
+        async for row in database.iterate(NUMBERS, {"last": 120}):
+            assert await database.fetch_val("SELECT :n::int", {"n": row.n}) == row.n
+        async with database.transaction():
+            async for row in database.iterate(NUMBERS, {"last": 120}):
+                assert await database.fetch_val("SELECT :n::int", {"n": row.n}) == row.n
 
 
-async def test_full_pool_of_the_orm_is_503(sessions: Sessions) -> None:
-    async with AsyncExitStack() as stack:
-        for _ in range(SIZE):
-            session = await stack.enter_async_context(open_session(sessions))
-            await session.connection()
-        with pytest.raises(HTTPException) as raised:
-            async with open_session(sessions) as session:
-                await session.connection()
-    assert raised.value.status_code == 503
+async def test_loop_that_is_left_gives_its_connection_back(database: Database) -> None:
+    for _ in range(20):
+        async for _ in database.iterate(NUMBERS, {"last": 99}):
+            break
+    await asyncio.sleep(0.2)
+    assert len(database.pool.places.idle) == len(database.pool.connections)
 
 
-async def test_absent_server_is_503_for_the_orm() -> None:
-    async with open_sessions("postgresql://nobody@127.0.0.1:1/none", SIZE) as sessions:
-        with pytest.raises(HTTPException) as raised:
-            async with open_session(sessions) as session:
-                await session.connection()
-    assert raised.value.status_code == 503
+async def test_connection_is_the_same_in_its_block(database: Database) -> None:
+    async with database.connection() as connection:
+        pids = {await database.fetch_val(WHO), await connection.fetch_val(WHO)}
+        pids.add(await connection.raw_connection.fetchval(WHO))
+        assert len(pids) == 1
 
 
-async def test_slow_query_of_the_orm_is_504(sessions: Sessions) -> None:
-    with pytest.raises(HTTPException) as raised:
-        async with open_session(sessions) as session:
-            await session.execute(text("SELECT pg_sleep(3)"))
-    assert raised.value.status_code == 504
+async def test_children_have_connections_of_their_own(database: Database) -> None:
+    """What a child wrote stays where its parent rolls back: pass the connection on."""
+    await database.execute("CREATE TABLE children (n int)")
+    insert = "INSERT INTO children VALUES (1)"
+    try:
+        async with database.transaction(force_rollback=True):
+            await database.execute(insert)
+            await asyncio.gather(database.execute(insert), database.execute(insert))
+        assert await database.fetch_val("SELECT count(*) FROM children") == 2
+    finally:
+        await database.execute("DROP TABLE children")
 
 
-async def ask_through_pool(url: str) -> None:
-    async with open_pool(url, SIZE) as database:
-        await fetch_one(database, "SELECT 1")
+async def test_execute_many_is_all_or_nothing(database: Database) -> None:
+    await database.execute("CREATE TABLE many (n int CHECK (n < 9))")
+    try:
+        await database.execute_many("INSERT INTO many VALUES (:n)", [{"n": 1}, {"n": 2}])
+        with pytest.raises(asyncpg.CheckViolationError):
+            await database.execute_many("INSERT INTO many VALUES (:n)", [{"n": 3}, {"n": 9}])
+        assert await database.fetch_val("SELECT count(*) FROM many") == 2
+    finally:
+        await database.execute("DROP TABLE many")
 
 
-async def ask_through_orm(url: str) -> None:
-    async with open_sessions(url, SIZE) as sessions, open_session(sessions) as session:
-        await session.connection()
-
-
-@pytest.mark.parametrize("ask", [ask_through_pool, ask_through_orm])
-async def test_silent_server_is_503(ask: Callable[[str], Awaitable[None]]) -> None:
-    """It takes connections, and says nothing."""
-
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        with pytest.raises(HTTPException) as raised:
-            await ask(f"postgresql://nobody@127.0.0.1:{port}/none")
-    assert raised.value.status_code == 503
+async def test_expressions_of_sqlalchemy(database: Database) -> None:
+    async with database.transaction(force_rollback=True):
+        await database.execute(sa.schema.CreateTable(notes))
+        id_ = await database.execute(notes.insert(), {"text": "a", "data": {"b": None}})
+        await database.execute_many(notes.insert(), [{"text": "c"}, {"text": "d"}])
+        row: Any = await database.fetch_one(notes.select().where(notes.c.id.in_([id_])))
+        assert (row.text, row[notes.c.data], row["id"]) == ("a", {"b": None}, id_)
+        assert dict(row._mapping) == {"id": id_, "text": "a", "data": {"b": None}}
+        query = sa.select(notes.c.text, sa.text("1 AS one"), sa.func.upper(notes.c.text))
+        assert [[*row] for row in await database.fetch_all(query.limit(1))] == [["a", 1, "A"]]
+        assert [row.text async for row in database.iterate(notes.select())] == ["a", "c", "d"]

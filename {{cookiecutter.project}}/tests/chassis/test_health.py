@@ -3,10 +3,9 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from {{ cookiecutter.__package }}.chassis import errors, health
-from {{ cookiecutter.__package }}.chassis.database import connect, open_pool
+from {{ cookiecutter.__package }}.chassis import database_errors, errors, health
+from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.drain import Drain
-from {{ cookiecutter.__package }}.chassis.pool import Database
 
 
 async def get(
@@ -14,7 +13,8 @@ async def get(
 ) -> httpx.Response:
     """The answer of a service whose code needs the `revision`."""
     routes = health.build_routes(drain or Drain(), revision)
-    app = Starlette(routes=routes, exception_handlers=errors.handlers)
+    handlers = errors.handlers | database_errors.handlers
+    app = Starlette(routes=routes, exception_handlers=handlers)
 
     async def app_with_state(scope: Any, receive: Any, send: Any) -> None:
         await app({**scope, "state": {"database": database}}, receive, send)
@@ -25,8 +25,7 @@ async def get(
 
 
 async def read_revision(database: Database) -> str:
-    async with connect(database) as connection:
-        revision: str = await connection.fetchval("SELECT version_num FROM alembic_version")
+    revision: str = await database.fetch_val("SELECT version_num FROM alembic_version")
     return revision
 
 
@@ -56,5 +55,5 @@ async def test_readyz_is_503_while_the_service_drains(database: Database) -> Non
 
 
 async def test_readyz_is_503_without_a_database() -> None:
-    async with open_pool("postgresql://nobody@127.0.0.1:1/none", 1) as database:
+    async with Database("postgresql://nobody@127.0.0.1:1/none") as database:
         assert (await get("/readyz", database, "0000")).status_code == 503

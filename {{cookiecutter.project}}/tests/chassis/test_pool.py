@@ -1,72 +1,100 @@
-import asyncio
-import re
-from pathlib import Path
+"""Connections are shared out fairly, within limits of time."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
 import pytest
 
-from {{ cookiecutter.__package }}.chassis import pool
-from {{ cookiecutter.__package }}.chassis.database import connect, fetch_one
+from {{ cookiecutter.__package }}.chassis.connect import AcquireTimeout
+from {{ cookiecutter.__package }}.chassis.database import Database
+from {{ cookiecutter.__package }}.chassis.places import Places
 
-WHO = "SELECT pg_backend_pid() AS pid"
-
-
-async def ask_who(database: pool.Database) -> int:
-    row = await fetch_one(database, WHO)
-    assert row is not None
-    pid: int = row["pid"]
-    return pid
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 
 
-async def test_connection_is_lent_again(database: pool.Database) -> None:
-    assert await ask_who(database) == await ask_who(database)
+@asynccontextmanager
+async def hold_all(database: Database) -> AsyncIterator[None]:
+    """Every connection is in a query until the end, if not for longer than the server lets it."""
+    holders = [asyncio.create_task(database.execute("SELECT pg_sleep(1.5)")) for _ in range(5)]
+    await asyncio.sleep(0.3)
+    yield
+    for holder in holders:
+        holder.cancel()
+    await asyncio.wait(holders)
 
 
-async def test_connections_of_one_task_differ(database: pool.Database) -> None:
-    async with connect(database) as one, connect(database) as two:
-        assert await one.fetchval(WHO) != await two.fetchval(WHO)
+async def test_starts_without_its_server() -> None:
+    async with Database(NOBODY) as database:
+        with pytest.raises(OSError, match=r"refused|Connect call"):
+            await database.fetch_val("SELECT 1")
 
 
-async def test_connection_that_was_closed_is_replaced(database: pool.Database) -> None:
-    pid = await ask_who(database)
-    async with connect(database) as _, connect(database) as other:
-        await other.execute("SELECT pg_terminate_backend($1)", pid)
-    await asyncio.sleep(0.1)
-    assert await ask_who(database) != pid
+async def test_min_size_is_opened_at_the_start(database_url: str) -> None:
+    async with Database(database_url, min_size=2) as database:
+        assert len(database.pool.places.idle) == 2
 
 
-async def test_connection_that_was_long_idle_is_replaced(
-    database: pool.Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """asyncpg's pool may give the same one again, but with its session reset."""
-    async with connect(database) as connection:
-        await connection.execute("SET application_name = 'old'")
-    monkeypatch.setattr(pool, "MAX_IDLE", 0.0)
-    row = await fetch_one(database, "SHOW application_name")
-    assert row is not None
-    assert row["application_name"] == ""
+async def test_full_pool_is_waited_for_within_a_limit(database_url: str) -> None:
+    async with Database(database_url, max_size=5, acquire_timeout=0.3) as database:
+        async with hold_all(database):
+            with pytest.raises(AcquireTimeout):
+                await database.fetch_val("SELECT 1")
 
 
-async def test_connection_with_an_error_is_cleaned_up(database: pool.Database) -> None:
-    with pytest.raises(ValueError, match="mistaken"):
-        await fail_after_change(database)
-    row = await fetch_one(database, "SHOW application_name")
-    assert row is not None
-    assert row["application_name"] == ""
+async def test_who_waited_longest_is_served_first() -> None:
+    places: Places[str] = Places(1)
+    assert await places.take() is None
+    waiting = [asyncio.create_task(places.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    places.put("a")
+    late = asyncio.create_task(places.take())
+    assert await waiting[0] == "a"
+    places.put(None)
+    assert await waiting[2] is None
+    places.put("b")
+    assert await late == "b"
 
 
-async def fail_after_change(database: pool.Database) -> None:
-    async with connect(database) as connection:
-        await connection.execute("SET application_name = 'changed'")
-        raise ValueError("mistaken")
+async def test_place_of_one_who_leaves_is_given_on() -> None:
+    places: Places[str] = Places(1)
+    await places.take()
+    waiting = asyncio.create_task(places.take())
+    await asyncio.sleep(0)
+    places.put("a")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert places.idle == ["a"]
 
 
-def test_no_query_changes_its_session() -> None:
-    """A connection is not reset when it goes back to the pool: see `Slot`."""
-    package = Path(pool.__file__).parent
-    changes = r"SET (?!LOCAL)[a-z_.]+ (=|TO) |TEMP(ORARY)? TABLE|pg_(try_)?advisory_lock|LISTEN "
-    found = [
-        (file.name, match[0])
-        for file in package.glob("*.py")
-        for match in re.finditer(changes, file.read_text())
-    ]
-    assert found == []
+async def test_no_more_connections_than_max_size(database: Database) -> None:
+    asking = asyncio.gather(*(database.fetch_val("SELECT pg_sleep(0.1)") for _ in range(40)))
+    await asyncio.sleep(0.3)
+    assert len(database.pool.connections) == 5
+    await asking
+
+
+async def test_slow_query_is_ended_by_the_server(database: Database) -> None:
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await database.fetch_val("SELECT pg_sleep(3)")
+
+
+async def test_silent_server_is_cut_off() -> None:
+    """It takes connections, and says nothing."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        url = f"postgresql://nobody@127.0.0.1:{port}/none?sslmode=disable"
+        async with Database(url) as database:
+            start = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await database.fetch_val("SELECT 1")
+            assert time.monotonic() < start + 1.5
+        await asyncio.sleep(0.1)  # The server's side closes.

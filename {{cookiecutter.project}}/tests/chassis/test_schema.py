@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from {{ cookiecutter.__package }}.chassis import schema
-from {{ cookiecutter.__package }}.chassis.pool import Database
+from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.schema import (
     SchemaCheck,
     require_schema,
@@ -16,28 +16,34 @@ async def test_database_is_asked_once_by_many(
     """At once, and within a second."""
     asked = 0
 
-    async def count(*_: object) -> bool:
+    async def count(*_: object) -> None:
         nonlocal asked
         asked += 1
         await asyncio.sleep(0.1)
-        return True
 
-    monkeypatch.setattr(schema, "is_current", count)
+    monkeypatch.setattr(schema, "find_fault", count)
     check = SchemaCheck("0001")
-    assert all(await asyncio.gather(*(check.ask(database) for _ in range(50))))
-    assert await check.ask(database)
+    await asyncio.gather(*(check.find_fault(database) for _ in range(50)))
+    await check.find_fault(database)
     assert asked == 1
     monkeypatch.setattr(schema, "KEPT", 0.0)
-    assert await check.ask(database)
+    await check.find_fault(database)
     assert asked == 2
 
 
 async def test_caller_that_is_cancelled_stops_no_other(database: Database) -> None:
     check = SchemaCheck("0000")
-    first, second = (asyncio.create_task(check.ask(database)) for _ in range(2))
+    first, second = (asyncio.create_task(check.find_fault(database)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    assert await second
+    assert await second is None
+
+
+async def test_all_who_ask_are_told_that_the_database_is_away() -> None:
+    check = SchemaCheck("0000")
+    async with Database("postgresql://nobody@127.0.0.1:1/none") as away:
+        for _ in range(3):
+            assert await check.find_fault(away) == "The database is away"
 
 
 async def test_older_schema_ends_the_start(database: Database) -> None:

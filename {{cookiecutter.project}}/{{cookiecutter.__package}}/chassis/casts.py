@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeVar
-from urllib.parse import urlsplit
+
+from .database_url import parse
 
 T = TypeVar("T")
 Cast = Callable[[str], T]
@@ -76,12 +77,14 @@ def path(value: str) -> str | None:
     return value or None
 
 
-@accepts("postgresql://user:password@host:port/name, special characters percent-encoded, or empty")
 def database_url(value: str) -> str:
-    parts = urlsplit(value)
-    check(not value or (parts.scheme in {"postgresql", "postgres"} and parts.path not in {"", "/"}))
-    check(not parts.fragment and "@" not in parts.path)  # where a bare # or / of a password leads
-    return value
+    """Its parameters are looked at by name, and the files that they name."""
+    try:
+        if value:
+            parse(value)
+        return value
+    except ValueError as error:
+        raise ValueError(f"postgresql://user:password@host:port/name, or empty: {error}") from None
 
 
 @accepts("an IP address and a port, as 127.0.0.1:8443 or [::1]:8443, or empty")

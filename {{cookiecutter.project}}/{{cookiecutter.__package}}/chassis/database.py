@@ -1,145 +1,147 @@
-"""The database: a pool for SQL through `databases`, another for the ORM, what their errors mean."""
+"""The database, by the API that `databases` documents."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Self
+from weakref import WeakKeyDictionary, ref
 
 import asyncpg
-from sqlalchemy import exc
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from starlette.exceptions import HTTPException
+import databases
+from databases import core
+from databases.interfaces import Record
+from sqlalchemy.sql import ClauseElement
 
-from .pool import Database
+from .backend import LentConnection
+from .connect import Connector, check_readable, set_codecs
+from .database_url import DatabaseURL, connect_options
+from .expressions import compile_query
+from .parameters import bind, changes_session, parse
+from .pool import Pool
+from .transaction import Unsettled
 
-# Seconds. A request waits at most for a connection of the pool, then for the answer to its query:
-# the server itself ends a query at STATEMENT_TIMEOUT; one that is silent after that is cut off.
-ACQUIRE_TIMEOUT = 2.0
-CONNECT_TIMEOUT = 1.0
-STATEMENT_TIMEOUT = 2.0
-COMMAND_TIMEOUT = 2.25
-
-# asyncpg reads the whole URL; `databases` and SQLAlchemy would each pass over some of its options.
-IN_DSN: dict[str, Any] = dict.fromkeys(["host", "port", "user", "password", "database"])
-
-AWAY = (
-    OSError,
-    asyncpg.InterfaceError,  # a connection that is closed already
-    asyncpg.InternalClientError,  # or that broke in between two states
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
-RETRY = {"Retry-After": "1"}  # seconds
+Query = ClauseElement | str
+Values = dict[str, Any]
 
 
-def connect_options(pooler: bool) -> dict[str, Any]:
-    """Of asyncpg's `connect`, with our limits."""
-    options: dict[str, Any] = {
-        "timeout": CONNECT_TIMEOUT,
-        "command_timeout": COMMAND_TIMEOUT,
-        "server_settings": {"statement_timeout": f"{STATEMENT_TIMEOUT:g}s"},
-    }
-    if pooler:
-        # It lends a connection for one transaction: what belongs to a session it loses or refuses.
-        options |= {"statement_cache_size": 0, "server_settings": {}}
-    return options
+class Database(databases.Database):
+    """At most `max_size` connections, opened as they are needed. All times are in seconds.
 
-
-@asynccontextmanager
-async def open_pool(url: str, size: int, pooler: bool = False) -> AsyncIterator[Database]:
-    """A pool that opens connections as they are needed, so that it starts without its server.
-
-    `pooler` tells whether the URL leads to a pooler in transaction mode, as PgBouncer.
-    """
-    database = Database(size, dsn=url, **IN_DSN, **connect_options(pooler))
-    async with database:
-        yield database
-
-
-@asynccontextmanager
-async def open_sessions(
-    url: str, size: int, pooler: bool = False
-) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        connect_args={"dsn": url, **connect_options(pooler)},
-        pool_size=size,
-        max_overflow=0,
-        pool_timeout=ACQUIRE_TIMEOUT - CONNECT_TIMEOUT,
-    )
-    yield async_sessionmaker(engine, expire_on_commit=False)
-    await engine.dispose()
-
-
-@contextmanager
-def translate_errors() -> Iterator[None]:
-    """Raises `HTTPException`: 503 where the database is away or busy, 504 for too slow a query."""
-    try:
-        yield
-    except (*AWAY, asyncpg.QueryCanceledError, exc.TimeoutError, exc.DBAPIError) as error:
-        cause = error.driver_exception if isinstance(error, exc.DBAPIError) else error
-        if isinstance(cause, asyncpg.QueryCanceledError):
-            raise HTTPException(504, "The query took too long") from None
-        if isinstance(cause, TimeoutError | exc.TimeoutError):
-            raise HTTPException(503, "The database did not answer in time", RETRY) from None
-        misused = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
-        if isinstance(cause, AWAY) and not misused:
-            raise HTTPException(503, "The database is away", RETRY) from error
-        raise
-
-
-class connect:
-    """A connection of the pool, asyncpg's own: `databases` would compile each query anew.
-
-    `async with connect(database) as connection`. For a transaction take `connection.transaction()`:
-    `database.transaction()` would keep the connection from the pool for ever where COMMIT fails or
-    the request is cancelled. Raises what `translate_errors` does.
+    Texts go to the backend without more ado, everything else through the library. `options` are
+    those of `connect_options`. Raises `ValueError` where the URL cannot be accepted.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    SUPPORTED_BACKENDS = dict.fromkeys(["postgresql", "postgres"], f"{__package__}.backend:Backend")
 
-    async def __aenter__(self) -> asyncpg.Connection:
-        slot = self.database.take()
-        if slot is None:
-            with translate_errors():
-                async with asyncio.timeout(ACQUIRE_TIMEOUT):
-                    slot = await self.database.wait()
-        self.slot = slot
-        return slot.connection
+    def __init__(
+        self,
+        url: str | databases.DatabaseURL,
+        *,
+        force_rollback: bool = False,
+        min_size: int = 0,
+        max_size: int = 10,
+        acquire_timeout: float = 2.0,
+        max_age: float = 900.0,
+        max_idle: float = 300.0,
+        **options: Any,
+    ) -> None:
+        connector = Connector(connect_options(str(url), **options), set_codecs)
+        self.pool = Pool(connector, min_size, max_size, acquire_timeout, max_age, max_idle)
+        self.made: list[LentConnection] = []
+        self.lent: WeakKeyDictionary[asyncio.Task[Any], LentConnection] = WeakKeyDictionary()
+        self.shared: LentConnection | None = None  # by all tasks, where all is to be rolled back
+        super().__init__(str(url), force_rollback=force_rollback, pool=self.pool, made=self.made)
+        self.url = DatabaseURL(str(url))
 
-    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+    async def connect(self) -> None:
+        await super().connect()
+        if self.made:
+            self.shared = self.made.pop()
+            self.shared.counter = ref(super().connection())
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def disconnect(self) -> None:
+        self.shared = None
         try:
-            if isinstance(error, TimeoutError):
-                self.slot.terminate()
-            elif error or not self.slot.is_at_rest():
-                await self.slot.close()
+            await super().disconnect()
         finally:
-            self.database.idle.put_nowait(self.slot)
-        if error:
-            with translate_errors():
-                raise error
+            await self.pool.close()
 
+    def connection(self) -> core.Connection:
+        connection = super().connection()
+        if self.made and (task := asyncio.current_task()):
+            self.lent[task] = self.made.pop()
+            self.lent[task].counter = ref(connection)
+        return connection
 
-@asynccontextmanager
-async def open_session(
-    sessions: async_sessionmaker[AsyncSession],
-) -> AsyncIterator[AsyncSession]:
-    """A session of the ORM, with the errors of `connect`."""
-    with translate_errors():
-        async with sessions() as session:
-            yield session
+    def held(self) -> LentConnection | None:
+        """What the current task holds."""
+        if self.shared or not self.lent:
+            return self.shared
+        task = asyncio.current_task()
+        lent = self.lent.get(task) if task else None
+        return lent if lent and lent.is_acquired else None
 
+    async def send(self, fetch: Callable[..., Awaitable[Any]], sql: str, *arguments: Any) -> Any:
+        if held := self.held():
+            return await held.send(fetch, sql, *arguments)
+        pool = self.pool
+        connection = pool.take() or await pool.acquire()
+        try:
+            result = await fetch(connection, sql, *arguments)
+        except BaseException as error:
+            pool.release(connection, error)
+            check_readable(error)
+            raise
+        pool.release(connection, Unsettled() if changes_session(sql) else None)
+        return result
 
-async def fetch_all(database: Database, query: str, *values: Any) -> list[asyncpg.Record]:
-    async with connect(database) as connection:
-        rows: list[asyncpg.Record] = await connection.fetch(query, *values)
-    return rows
+    async def fetch_all(self, query: Query, values: Values | None = None) -> list[Record]:
+        if not isinstance(query, str):
+            return await super().fetch_all(query, values)
+        sql, arguments = bind(query, values)
+        rows: list[Record] = await self.send(asyncpg.Connection.fetch, sql, *arguments)
+        return rows
 
+    async def fetch_one(self, query: Query, values: Values | None = None) -> Record | None:
+        if not isinstance(query, str):
+            return await super().fetch_one(query, values)
+        sql, arguments = bind(query, values)
+        row: Record | None = await self.send(asyncpg.Connection.fetchrow, sql, *arguments)
+        return row
 
-async def fetch_one(database: Database, query: str, *values: Any) -> asyncpg.Record | None:
-    async with connect(database) as connection:
-        return await connection.fetchrow(query, *values)
+    async def fetch_val(self, query: Query, values: Values | None = None, column: Any = 0) -> Any:
+        row = await self.fetch_one(query, values)
+        return None if row is None else row[column]
+
+    async def execute(self, query: Query, values: Values | None = None) -> Any:
+        if not isinstance(query, str):
+            return await super().execute(query, values)
+        sql, arguments = bind(query, values)
+        return await self.send(asyncpg.Connection.fetchval, sql, *arguments)
+
+    async def execute_many(self, query: Query, values: list[Values]) -> None:
+        """All of them, or none."""
+        if not isinstance(query, str):
+            return await super().execute_many(query, values)
+        arguments = [bind(query, each)[1] for each in values]
+        await self.send(asyncpg.Connection.executemany, parse(query)[0], arguments)
+
+    async def iterate(
+        self, query: Query, values: Values | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """The task may send other queries in between."""
+        lent = self.held() or LentConnection(self.pool)
+        own = not lent.is_acquired
+        if own:
+            await lent.acquire()
+        try:
+            async with aclosing(lent.iterate(compile_query(query, values))) as rows:
+                async for row in rows:
+                    yield row
+        finally:
+            if own:
+                await lent.release()

@@ -32,12 +32,8 @@ def build_routes(drain: Drain, revision: str) -> list[Route]:
         """Tell that the service can do its work: the database answers and its schema is current"""
         if drain.started:
             raise HTTPException(503, "The service is about to end")
-        try:
-            current = await schema.ask(request.state["database"])
-        except TimeoutError:
-            raise HTTPException(503, "The database did not answer in time") from None
-        if not current:
-            raise HTTPException(503, "The database's schema is old: run alembic upgrade head")
+        if fault := await schema.find_fault(request.state["database"]):
+            raise HTTPException(503, fault)
         return Status("ok")
 
     return [Route("/livez", read_livez), Route("/readyz", read_readyz)]

@@ -1,98 +1,150 @@
-"""The connections of `databases`, kept acquired.
-
-To acquire a connection and to release it takes the libraries' pools longer than a query takes. So a
-connection stays acquired while it is well, and is lent to one request at a time.
-"""
+"""Connections to PostgreSQL: opened as they are needed, lent to one task at a time, kept well."""
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
-import databases
 
-MAX_IDLE = 300.0  # seconds: what is silent for longer may have been cut by the network
+from .connect import BROKEN, SETTLED, AcquireTimeout, Connection
+from .places import Places
+
+CLOSE_TIMEOUT = 2.0  # seconds: for what is lent to come back when the service ends
 
 
-class Slot:
-    """A connection that is lent and comes back, or None until it is opened.
+class Pool:
+    """At most `size` connections; one more while an old one is being replaced. Times in seconds.
 
-    Its session is not reset in between: nothing in the service changes a session (SET without
-    LOCAL, temporary tables, advisory locks of the session), and a test holds the package to that.
+    One that may be in a transaction, or have a query under way, is cleaned up before it is lent
+    again, or cut off; nobody waits for that.
     """
 
-    def __init__(self) -> None:
-        self.connection: Any = None
-        self.lent = 0.0
-        self.stack = AsyncExitStack()
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        min_size: int,
+        size: int,
+        acquire_timeout: float,
+        max_age: float,
+        max_idle: float,
+    ) -> None:
+        self.connect, self.acquire_timeout = connect, acquire_timeout
+        self.min_size, self.size, self.max_age, self.max_idle = min_size, size, max_age, max_idle
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.open()
+        self.closed = True
 
-    def is_well(self) -> bool:
-        """Whether it is open, and was lent not long ago."""
-        if not self.connection or time.monotonic() > self.lent + MAX_IDLE:
-            return False
+    def open(self) -> None:
+        self.closed = self.replacing = False
+        self.places: Places[Connection] = Places(self.size)
+        self.connections: set[Connection] = set()
+
+    async def fill(self) -> None:
+        connections = []
         try:
-            return not self.connection.is_closed()
-        except asyncpg.InterfaceError:  # asyncpg has taken it away.
-            return False
+            for _ in range(self.min_size):
+                connections.append(await self.acquire())
+        finally:
+            for connection in connections:
+                self.release(connection)
 
-    def is_at_rest(self) -> bool:
-        """Whether it is well, and in no transaction."""
-        return self.is_well() and not self.connection.is_in_transaction()
+    def take(self) -> Connection | None:
+        """One that can be used at once, if there is any."""
+        idle = self.places.idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_well(self.max_idle):
+                return connection
+            self.drop(connection)
+        return None
 
-    async def open(self, database: databases.Database) -> None:
-        await self.close()
-        pooled = await self.stack.enter_async_context(database.connection())
-        self.connection = pooled.raw_connection
+    async def acquire(self) -> Connection:
+        """Raises `AcquireTimeout`, or what `connect` raises."""
+        if self.closed:
+            raise asyncpg.InterfaceError("the pool is closed")
+        try:
+            async with asyncio.timeout(self.acquire_timeout) as limit:
+                return self.take() or await self.places.take() or await self.add()
+        except TimeoutError as error:
+            if limit.expired():
+                raise AcquireTimeout("no connection came free in time") from error
+            raise
+
+    async def add(self) -> Connection:
+        try:
+            connection = await self.connect()
+        except BaseException:
+            self.places.put(None)
+            raise
+        connection.note_age(self.max_age)
+        self.connections.add(connection)
+        return connection
+
+    def release(self, connection: Connection, error: BaseException | None = None) -> None:
+        """Takes it back after a use that ended with `error`."""
+        if connection not in self.connections:  # It was lent before the pool was closed.
+            connection.terminate()
+        elif connection.replaced or connection.is_closed():
+            self.drop(connection)
+        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            self.drop(connection)  # The primary may be another server by now.
+        elif (error and not isinstance(error, SETTLED)) or connection.is_in_transaction():
+            self.start(self.clean(connection))
+        else:
+            now = connection.released = time.monotonic()
+            idle = self.places.idle
+            self.places.put(connection)
+            if len(idle) > 1 and not idle[0].is_well(self.max_idle):
+                self.drop(idle.pop(0))
+            if connection.expires < now and not self.replacing:
+                self.replacing = True
+                self.start(self.replace(connection))
+
+    def drop(self, connection: Connection) -> None:
+        connection.terminate()
+        self.connections.discard(connection)
+        if not connection.replaced:
+            self.places.put(None)
+
+    def start(self, upkeep: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(upkeep)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def clean(self, connection: Connection) -> None:
+        try:
+            await connection.clean()
+        except Exception:
+            connection.terminate()
+        self.release(connection)
+
+    async def replace(self, old: Connection) -> None:
+        """Opens another one before the old one is closed."""
+        with suppress(*BROKEN):  # The next one that comes back past its time tries again.
+            connection = await self.connect()
+            connection.note_age(self.max_age)
+            # Where the old one was lost meanwhile, its place is empty, or another's.
+            connection.replaced, old.replaced = old not in self.connections, True
+            self.connections.add(connection)
+            if old in self.places.idle:
+                self.places.idle.remove(old)
+                self.drop(old)
+            self.release(connection)
+        self.replacing = False
 
     async def close(self) -> None:
-        """Gives the connection back to asyncpg's pool, which cleans it up, or drops it."""
-        self.connection = None
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await self.stack.aclose()
-
-    def terminate(self) -> None:
-        """Cuts the connection off: a server that is silent would be waited for."""
-        with suppress(asyncpg.InterfaceError):
-            self.connection.terminate()
-
-
-class Database(databases.Database):
-    """At most `size` connections, opened as they are needed; `options` are asyncpg's."""
-
-    def __init__(self, size: int, **options: Any) -> None:
-        super().__init__("postgresql://", min_size=0, max_size=size, **options)
-        self.size = size
-        self.idle: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
-        for _ in range(size):
-            self.idle.put_nowait(Slot())
-
-    def take(self) -> Slot | None:
-        """One that can be used at once, if there is any."""
-        slot = None if self.idle.empty() else self.idle.get_nowait()
-        if slot and not slot.is_well():
-            self.idle.put_nowait(slot)
-            return None
-        if slot:
-            slot.lent = time.monotonic()
-        return slot
-
-    async def wait(self) -> Slot:
-        """Waits for one, and opens it where it is not well."""
-        slot = await self.idle.get()
-        try:
-            if not slot.is_well():
-                # In a task of its own: `databases` gives a task that has a connection the same.
-                await asyncio.create_task(slot.open(self))
-        except BaseException:
-            self.idle.put_nowait(slot)
-            raise
-        slot.lent = time.monotonic()
-        return slot
-
-    async def disconnect(self) -> None:
-        """Waits for what is lent."""
-        for slot in [await self.idle.get() for _ in range(self.size)]:
-            await slot.close()
-            self.idle.put_nowait(slot)
-        await super().disconnect()
+        """Ends in bounded time, whatever is lent."""
+        places, self.closed = 0 if self.closed else self.size, True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                for _ in range(places):
+                    if connection := await self.places.take():
+                        with suppress(*BROKEN):
+                            await connection.close()
+        for connection in self.connections:
+            connection.terminate()
+        self.connections.clear()
+        for task in tuple(self.tasks):
+            task.cancel()

@@ -5,56 +5,75 @@ import logging
 import time
 
 import asyncpg
-from starlette.exceptions import HTTPException
+from databases import Database
 
-from .database import fetch_one
-from .pool import Database
+from .database_errors import describe, find_answer
 
+OLD = "The database's schema is old: run alembic upgrade head"
+# No such role, password or database: to wait would not help.
+WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 READY_TIMEOUT = 1.0  # seconds
 KEPT = 1.0  # seconds: however many ask, the database is asked no more often
 
 logger = logging.getLogger(__name__)
 
 
-async def require_schema(database: Database, revision: str) -> None:
-    """Raises `RuntimeError` where the schema is older; a database that is away is a warning.
-
-    The service starts without it: alive, but not ready.
-    """
-    try:
-        current = await is_current(database, revision)
-    except HTTPException as error:
-        logger.warning("%s: %r", error.detail, error.__cause__)
-        return
-    if not current:
-        raise RuntimeError("The database's schema is old: run alembic upgrade head")
-
-
 async def is_current(database: Database, revision: str) -> bool:
-    """Whether the schema is at `revision` or newer: while an update is rolled out, it may be."""
+    """Whether the schema is at `revision` or newer: while an update is rolled out, it may be.
+
+    Raises `ReadOnlySQLTransactionError` where the database takes no changes.
+    """
+    query = "SELECT version_num, current_setting('transaction_read_only') FROM alembic_version"
     try:
-        row = await fetch_one(database, "SELECT version_num FROM alembic_version")
+        row = await database.fetch_one(query)
     except asyncpg.UndefinedTableError:
         return False
-    return row is not None and row["version_num"] >= revision
+    if row and row[1] == "on":
+        raise asyncpg.ReadOnlySQLTransactionError("the database takes no changes")
+    return row is not None and row[0] >= revision
+
+
+async def find_fault(
+    database: Database, revision: str, fatal: tuple[type[Exception], ...] = ()
+) -> str | None:
+    """Why the database cannot be used at `revision`, in a line; None where it can.
+
+    Raises what is `fatal`, or no error of the database.
+    """
+    try:
+        return None if await is_current(database, revision) else OLD
+    except fatal:
+        raise
+    except Exception as error:
+        answer = find_answer(error)
+        if not answer:
+            raise
+        logger.warning("%s: %s", answer.detail, describe(error))
+        return answer.detail
+
+
+async def require_schema(database: Database, revision: str) -> None:
+    """Raises `RuntimeError` where the schema is older, or what asyncpg does where the URL is wrong.
+
+    The service starts without its database: alive, but not ready.
+    """
+    if await find_fault(database, revision, WRONG_URL) == OLD:
+        raise RuntimeError(OLD)
 
 
 class SchemaCheck:
-    """Whether the schema is at `revision` or newer: one query for all who ask at once."""
+    """`find_fault`, by one query for all who ask at once."""
 
     def __init__(self, revision: str) -> None:
         self.revision = revision
-        self.task: asyncio.Task[bool] | None = None
+        self.task: asyncio.Task[str | None] | None = None
         self.started = 0.0
 
-    async def ask(self, database: Database) -> bool:
-        """Raises `TimeoutError`, or what the query does."""
+    async def find_fault(self, database: Database) -> str | None:
         now = time.monotonic()
         if not self.task or now > self.started + KEPT:
             self.started = now
-            self.task = asyncio.create_task(is_current(database, self.revision))
+            self.task = asyncio.create_task(find_fault(database, self.revision))
         # The task runs to its end, though a caller is cancelled: others wait for it as well.
         done, _ = await asyncio.wait([self.task], timeout=READY_TIMEOUT)
-        if not done:
-            raise TimeoutError
-        return self.task.result()
+        return self.task.result() if done else "The database did not answer in time"

@@ -1,0 +1,125 @@
+"""What a DATABASE_URL means to asyncpg, and what is refused."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from {{ cookiecutter.__package }}.chassis.database_url import DatabaseURL, connect_options, parse
+
+URL = "postgresql://user:p4ss@host/db"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u:p%40%23@h:6543/d", {"user": "u", "password": "p@#", "port": [6543]}),
+        ("postgresql+asyncpg://u@h/d", {"host": ["h"], "port": [5432], "database": "d"}),
+        ("postgresql://u:p:q@h/d", {"password": "p:q"}),
+        ("postgresql://a:1,[::1]:2,c/d", {"host": ["a", "::1", "c"], "port": [1, 2, 5432]}),
+        ("postgresql:///d?host=a,b&port=1,2&user=u", {"host": ["a", "b"], "port": [1, 2]}),
+        ("postgresql://u@/d?host=/cloudsql/p:r:i", {"host": ["/cloudsql/p:r:i"]}),
+        ("postgresql://u@%2Ftmp%2Fx/d", {"host": ["/tmp/x"]}),  # noqa: S108
+        ("postgresql://h/?dbname=d", {"database": "d"}),
+        (f"{URL}?connect_timeout=10", {"timeout": 10}),
+        (f"{URL}?connect_timeout=0&keepalives_idle=30&supa=base-pooler.x&connection_limit=1", {}),
+        (f"{URL}?target_session_attrs=read-write", {"target_session_attrs": "read-write"}),
+        (f"{URL}?statement_cache_size=0", {"statement_cache_size": 0}),
+        (f"{URL}?prepared_statement_cache_size=9", {"statement_cache_size": 9}),
+        (f"{URL}?pgbouncer=true", {"pooler": True}),
+        (f"{URL}?schema=s", {"server_settings": {"search_path": "s"}}),
+        (f"{URL}?options=-c%20a.b%3D1", {"server_settings": {"options": "-c a.b=1"}}),
+        (f"{URL}?application_name=n", {"server_settings": {"application_name": "n"}}),
+        (f"{URL}?sslmode=require", {"dsn": "postgresql:///?sslmode=require"}),
+        (f"{URL}?ssl=require", {"dsn": "postgresql:///?sslmode=require"}),
+        (f"{URL}?sslmode=no-verify", {"dsn": "postgresql:///?sslmode=require"}),
+        (f"{URL}?ssl=false", {"dsn": "postgresql:///?sslmode=disable"}),
+        (f"{URL}?channel_binding=prefer&gssencmode=disable&client_encoding=UTF8", {}),
+    ],
+)
+def test_what_has_an_equivalent_is_translated(url: str, expected: dict[str, Any]) -> None:
+    found = parse(url)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sslmode=verify-full",
+        "sslrootcert=system",
+        "sslmode=require&sslrootcert=system",
+        "sslmode=require&channel_binding=require",
+        "ssl=true",
+    ],
+)
+def test_trust_in_the_system_verifies_the_host(query: str) -> None:
+    context = parse(f"{URL}?{query}")["ssl"]
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("mysql://user:p4ss@host/db", "postgresql://"),
+        ("postgresql://user:p4ss@host/", "no database"),
+        ("postgresql://user:p4ss@host:x/db", "port"),
+        ("postgresql://user:p4ss@host:70000/db", "port"),
+        ("postgresql://user:p4ss@x@host/db", "percent-encoded"),
+        ("postgresql://user:p4ss/x@host/db", "percent-encoded"),
+        ("postgresql://user:p4ss#x@host/db", "percent-encoded"),
+        ("postgresql://user:p4ss?x@host/db", "percent-encoded"),
+        ("postgresql://user:p4ss?x=y@host/db", "percent-encoded"),
+        ("postgresql://user:p4ss[x@host/db", "percent-encoded"),
+        (f"{URL}?sslmode=strong", "sslmode"),
+        (f"{URL}?sslmode=verify-ca", "sslrootcert"),
+        (f"{URL}?target_session_attrs=best", "target_session_attrs"),
+        (f"{URL}?connect_timeout=soon", "connect_timeout"),
+        (f"{URL}?sslrootcert=/no/ca.pem", "sslrootcert"),
+        (f"{URL}?sslcert=/no/cert.pem", "sslcert"),
+        (f"{URL}?sslcrl=/no/crl.pem", "sslcrl"),
+        (f"{URL}?passfile=/no/pass", "passfile"),
+        (f"{URL}?require_auth=scram-sha-256", "require_auth"),
+        (f"{URL}?requirepeer=postgres", "requirepeer"),
+        (f"{URL}?gssencmode=require", "gssencmode"),
+        (f"{URL}?sslcrldir=/crls", "sslcrldir"),
+        (f"{URL}?client_encoding=latin1", "client_encoding"),
+        (f"{URL}?hostaddr=10.0.0.1", "hostaddr"),
+        (f"{URL}?replication=database", "replication"),
+        (f"{URL}?nonsense=p4ss", "nonsense"),
+    ],
+)
+def test_the_rest_is_refused_in_one_line_without_the_password(url: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named) as raised:
+        parse(url)
+    assert "\n" not in str(raised.value)
+    assert "p4ss" not in str(raised.value)
+
+
+def test_files_are_looked_at(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "broken.pem").write_text("nothing")
+    (tmp_path / "pass").write_text("*:*:*:*:secret")
+    (tmp_path / "pass").chmod(0o644)
+    assert "ca.pem" in parse(f"{URL}?sslmode=verify-ca&sslrootcert={tmp_path}/ca.pem")["dsn"]
+    with pytest.raises(ValueError, match="sslrootcert"):
+        parse(f"{URL}?sslrootcert={tmp_path}/broken.pem")
+    with pytest.raises(ValueError, match="sslcert"):
+        parse(f"{URL}?sslcert={tmp_path}/ca.pem&sslkey={tmp_path}/broken.pem")
+    with pytest.raises(ValueError, match="passfile"):
+        parse(f"{URL}?passfile={tmp_path}/pass")
+
+
+def test_limits_are_set_but_for_a_pooler() -> None:
+    direct, pooled = connect_options(URL), connect_options(f"{URL}?pgbouncer=true")
+    assert direct["server_settings"] == {"statement_timeout": "2s"}
+    assert (direct["timeout"], direct["command_timeout"]) == (1.0, 2.25)
+    assert (pooled["server_settings"], pooled["statement_cache_size"]) == ({}, 0)
+
+
+def test_password_is_not_shown() -> None:
+    url = DatabaseURL("postgresql://user:p4ss@a:1,b:2/db?password=p4ss")
+    assert "p4ss" not in repr(url)

@@ -1,0 +1,44 @@
+"""`:name` in texts is as in `sqlalchemy.text`, but for quotes and casts."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+
+from {{ cookiecutter.__package }}.chassis.parameters import parse
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1",
+        "SELECT :a, :b, :a",
+        "SELECT :a + :bc_1, x::int, y ::text, '10:30', a[1:2], a[:n]",
+        r"SELECT '\:a', x \:: y, '%s' % 3, '%(a)s'",
+        "SELECT * FROM t WHERE a=:a AND b = ANY(:b)\nAND c <> :c;",
+        "SELECT ':', ': x', a:b, :ü",
+    ],
+)
+def test_text_is_read_as_sqlalchemy_reads_it(query: str) -> None:
+    compiled = text(query).compile(dialect=dialect())  # type: ignore[no-untyped-call]
+    assert parse(query) == (compiled.string, tuple(compiled.positiontup or ()))
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        "':b'",
+        "'it''s :b'",
+        r"E'\' :b'",
+        '":b"',
+        "$$ :b $$",
+        "$x$ $$ :b $x$",
+        "/* :b \n */",
+        "-- :b\n",
+    ],
+)
+def test_what_is_quoted_is_no_parameter(literal: str) -> None:
+    assert parse(f"SELECT :a, {literal}, :c") == (f"SELECT $1, {literal}, $2", ("a", "c"))
+
+
+def test_parameter_may_be_cast() -> None:
+    assert parse("SELECT :a::int, :b::text[]") == ("SELECT $1::int, $2::text[]", ("a", "b"))

@@ -1,0 +1,93 @@
+"""A schema that changes while the service runs, and one that is behind."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from {{ cookiecutter.__package }}.chassis.database import Database
+from {{ cookiecutter.__package }}.chassis.database_errors import find_answer
+from {{ cookiecutter.__package }}.chassis.schema import is_current
+from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
+
+
+@pytest.fixture(autouse=True)
+async def changing(database: Database) -> AsyncIterator[None]:
+    await database.execute("CREATE TABLE changing (n int)")
+    await database.execute("INSERT INTO changing VALUES (1)")
+    yield
+    await database.execute("DROP TABLE changing")
+
+
+async def change(database_url: str) -> None:
+    async with Database(database_url) as other:
+        await other.execute("ALTER TABLE changing ALTER n TYPE text")
+
+
+async def test_plan_that_became_invalid_is_made_anew(database: Database, database_url: str) -> None:
+    assert await database.fetch_val("SELECT n FROM changing") == 1
+    await change(database_url)
+    assert await database.fetch_val("SELECT n FROM changing") == "1"
+
+
+async def test_plan_that_became_invalid_is_503_in_a_transaction(
+    database: Database, database_url: str
+) -> None:
+    assert await database.fetch_val("SELECT n FROM changing") == 1
+    await change(database_url)
+    with pytest.raises(asyncpg.InvalidCachedStatementError) as raised:
+        async with database.transaction():
+            await database.fetch_val("SELECT n FROM changing")
+    assert find_answer(raised.value) == (503, "The database has changed meanwhile")
+    async with database.transaction():
+        assert await database.fetch_val("SELECT n FROM changing") == "1"
+
+
+async def test_plan_that_became_invalid_is_503_for_the_orm(database_url: str) -> None:
+    query = text("SELECT n FROM changing")
+    async with open_sessions(database_url, max_size=1) as sessions:
+        async with sessions() as session:
+            assert await session.scalar(query) == 1
+        await change(database_url)
+        with pytest.raises(DBAPIError) as raised:
+            async with sessions() as session:
+                await session.scalar(query)
+        assert find_answer(raised.value) == (503, "The database has changed meanwhile")
+        async with sessions() as session:
+            assert await session.scalar(query) == "1"
+
+
+async def test_schema_is_current_from_its_revision_on(database: Database) -> None:
+    newest = await database.fetch_val("SELECT version_num FROM alembic_version")
+    assert await is_current(database, newest)
+    assert await is_current(database, "0000")
+    assert not await is_current(database, "9999")
+
+
+async def test_database_without_a_schema_is_not_current(database: Database) -> None:
+    async with database.transaction(force_rollback=True):
+        await database.execute("DROP TABLE alembic_version")
+        assert not await is_current(database, "0000")
+
+
+async def test_database_that_only_reads_is_not_ready(database_url: str) -> None:
+    separator = "&" if "?" in database_url else "?"
+    url = f"{database_url}{separator}default_transaction_read_only=on"
+    async with Database(url) as database:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError) as raised:
+            await is_current(database, "0000")
+    assert find_answer(raised.value) == (503, "The database takes no changes now")
+
+
+async def test_session_that_only_reads_is_dropped_by_the_orm(database_url: str) -> None:
+    async with open_sessions(database_url, max_size=1) as sessions:
+        async with sessions() as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+            await session.execute(text("SET default_transaction_read_only = on"))
+            await session.commit()
+            with pytest.raises(DBAPIError):
+                await session.execute(text("DELETE FROM changing"))
+        async with sessions() as session:
+            assert await session.scalar(text("SELECT pg_backend_pid()")) != pid

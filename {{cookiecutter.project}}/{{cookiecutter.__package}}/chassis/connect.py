@@ -1,0 +1,148 @@
+"""One connection to PostgreSQL: how it is opened, what its rows are, how it is cleaned up."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+from databases.interfaces import Record
+
+CLEAN_TIMEOUT = 1.0  # seconds: for the server to end what is under way
+
+SETTLED = (asyncpg.PostgresError, asyncpg.InterfaceError)  # Nothing is under way after these.
+BROKEN = (OSError, asyncpg.InternalClientError, *SETTLED)
+
+
+class AcquireTimeout(TimeoutError):
+    """No connection came free in time."""
+
+
+class UnreadableValue(ValueError):
+    """The database holds a value that Python cannot: a year before 1 or after 9999, 24:00."""
+
+
+def check_readable(error: BaseException) -> None:
+    """Raises `UnreadableValue` where asyncpg failed to make a value of Python."""
+    if isinstance(error, ArithmeticError | ValueError) and not isinstance(error, SETTLED):
+        raise UnreadableValue(f"a row has a value that Python cannot hold: {error}") from error
+
+
+class Row(asyncpg.Record):  # type: ignore[misc]
+    """Read by name, by attribute or by index; its values in order; `dict(row)`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def _mapping(self) -> "Row":
+        return self
+
+
+Record.register(Row)
+
+
+class Json(NamedTuple):
+    """A value for json or jsonb, None too: that is JSON's null, and not SQL's."""
+
+    value: Any
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """asyncpg's, with what a pool notes on it: times are of the monotonic clock."""
+
+    __slots__ = ("expires", "released", "replaced")
+
+    def note_age(self, max_age: float) -> None:
+        # At random, so that those which were opened together do not end together.
+        self.expires = time.monotonic() + max_age * random.uniform(0.8, 1)  # noqa: S311
+        self.replaced = False
+
+    def is_well(self, max_idle: float) -> bool:
+        """Whether it is open, and was in use not long ago: else the network may have cut it."""
+        fresh: bool = time.monotonic() < self.released + max_idle
+        return fresh and not self.is_closed()
+
+    async def clean(self) -> None:
+        """Waits until nothing is under way, rolls back, and resets the session."""
+        async with asyncio.timeout(CLEAN_TIMEOUT):
+            # asyncpg first awaits the end of what was cancelled.
+            with suppress(asyncpg.PostgresError):
+                await self.execute("SELECT")
+            await self.reset()
+            # Where it only reads by now, the primary may be another server.
+            if await self.fetchval("SHOW transaction_read_only") == "on":
+                self.terminate()
+
+
+def encode_json(value: Any) -> bytes:
+    return msgspec.json.encode(value.value if isinstance(value, Json) else value)
+
+
+async def set_codecs(connection: Connection) -> None:
+    """Objects in Python are json and jsonb in SQL, and the other way round."""
+    options: dict[str, Any] = {"schema": "pg_catalog", "format": "binary"}
+    await connection.set_type_codec(
+        "json", encoder=encode_json, decoder=msgspec.json.decode, **options
+    )
+    await connection.set_type_codec(
+        "jsonb",  # It begins with the number of its version, which is 1.
+        encoder=lambda value: b"\x01" + encode_json(value),
+        decoder=lambda data: msgspec.json.decode(data[1:]),
+        **options,
+    )
+
+
+class Connector:
+    """Opens connections, `options` being those of `asyncpg.connect`; `init` sets each one up.
+
+    Of several hosts each has the whole of `timeout` for itself; the last good one is tried first.
+    """
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        init: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> None:
+        hosts, ports = options.get("host"), options.get("port")
+        self.addresses: list[dict[str, Any]] = [{}]
+        if isinstance(hosts, list) and options.get("target_session_attrs") != "prefer-standby":
+            every = ports if isinstance(ports, list) else [ports] * len(hosts)
+            pairs = zip(hosts, every, strict=True)
+            self.addresses = [{"host": host, "port": port} for host, port in pairs]
+        self.options = {"connection_class": Connection, "record_class": Row} | options
+        self.init = init
+
+    async def __call__(self) -> Connection:
+        """Raises what `asyncpg.connect` does; of several hosts, the last one's error."""
+        connection = await self.connect()
+        try:
+            if self.init:
+                await self.init(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def connect(self) -> Connection:
+        *others, last = self.addresses
+        for address in others:
+            try:
+                connection = await self.connect_to(address)
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError):
+                continue
+            return connection
+        return await self.connect_to(last)
+
+    async def connect_to(self, address: dict[str, Any]) -> Connection:
+        connection: Connection = await asyncpg.connect(**self.options | address)
+        self.addresses.sort(key=address.__ne__)
+        return connection

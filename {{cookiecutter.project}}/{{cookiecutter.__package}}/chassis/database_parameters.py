@@ -1,0 +1,64 @@
+"""What the parameters of a DATABASE_URL mean: libpq's, and those of the usual pools and ORMs.
+
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+"""
+
+CHOICES = {
+    "sslmode": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    "target_session_attrs": [
+        "any",
+        "read-write",
+        "read-only",
+        "primary",
+        "standby",
+        "prefer-standby",
+    ],
+    "sslnegotiation": ["postgres", "direct"],
+    "pgbouncer": ["true", "false"],
+}
+
+# Of the session: the server takes them when it begins.
+SETTINGS = """application_name search_path timezone options statement_timeout lock_timeout role
+    idle_in_transaction_session_timeout default_transaction_read_only
+    default_transaction_isolation""".split()
+
+# asyncpg reads them in a URL, and no others so.
+READ_IN_URL = """sslmode sslcert sslkey sslrootcert sslcrl sslpassword sslnegotiation
+    ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib service""".split()
+
+# Other names for one of these, and values that are others too.
+SAME: dict[str, tuple[str, dict[str, str]]] = {
+    "fallback_application_name": ("application_name", {}),
+    "schema": ("search_path", {}),
+    "currentschema": ("search_path", {}),
+    "unix_sock": ("host", {}),
+    "database": ("dbname", {}),
+    "prepared_statement_cache_size": ("statement_cache_size", {}),
+    "prepared_statements": ("statement_cache_size", {"true": "100", "false": "0"}),
+    "requiressl": ("sslmode", {"1": "require", "0": "prefer"}),
+    "sslaccept": ("sslmode", {"strict": "verify-full", "accept_invalid_certs": "require"}),
+    "sslmode": ("sslmode", {"no-verify": "require"}),
+    "ssl": (
+        "sslmode",
+        {"true": "verify-full", "1": "verify-full", "false": "disable", "0": "disable"},
+    ),
+}
+
+# Without effect on what the service does: it has its own pool, and the system's keep-alive.
+DROPPED = """keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout
+    sslcompression sslsni sslkeylogfile load_balance_hosts min_protocol_version max_protocol_version
+    connection_limit pool_timeout socket_timeout pool pool_size max_overflow pool_recycle
+    pool_pre_ping pool_max_conns pool_min_conns pool_max_conn_lifetime pool_max_conn_idle_time
+    pool_health_check_period min_size max_size conn_max_age conn_health_checks supa workaround
+    reaping_frequency preparethreshold uselibpqcompat async_fallback""".split()
+
+# Without effect where their value is one of these; with another one they are refused.
+DROPPED_IF = {
+    "channel_binding": ["prefer", "disable"],
+    "client_encoding": ["utf8", "utf-8", "auto"],
+    "encoding": ["utf8", "utf-8", "unicode"],
+    "gssencmode": ["disable", "prefer"],
+    "gssdelegation": ["0"],
+    "sslcertmode": ["allow"],
+    "replication": ["false", "off", "no", "0"],
+}

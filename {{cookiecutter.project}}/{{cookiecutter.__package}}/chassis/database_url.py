@@ -1,0 +1,124 @@
+"""DATABASE_URL as it is handed out, read once for SQL, for the ORM and for the migrations."""
+
+import os
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import databases
+
+from .database_parameters import (
+    CHOICES,
+    DROPPED,
+    DROPPED_IF,
+    READ_IN_URL,
+    SAME,
+    SETTINGS,
+)
+from .database_tls import check, check_files, take_context
+
+ENCODE = "its password must be percent-encoded where it has any of @ : / ? # [ ] %"
+
+
+class DatabaseURL(databases.DatabaseURL):
+    """Shown without what may be secret; the library's own fails for several hosts."""
+
+    @property
+    def obscure_password(self) -> str:
+        parts = urlsplit(str(self))
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def connect_options(
+    url: str,
+    *,
+    connect_timeout: float = 1.0,
+    statement_timeout: float = 2.0,
+    command_timeout: float | None = 2.25,
+    pooler: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Arguments of `asyncpg.connect`: those of the URL, then `options`. Times in seconds.
+
+    The server itself ends a query at `statement_timeout`; one that is silent after that is cut off
+    at `command_timeout`. A `pooler` lends a connection for one transaction: what belongs to a
+    session it loses or refuses. Raises what `parse` does.
+    """
+    found = parse(url)
+    pooler = found.pop("pooler") or pooler
+    limits = {} if pooler else {"statement_timeout": f"{statement_timeout:g}s"}
+    settings = limits | found.pop("server_settings") | options.pop("server_settings", {})
+    defaults: dict[str, Any] = {"timeout": connect_timeout, "command_timeout": command_timeout}
+    if pooler:
+        defaults["statement_cache_size"] = 0
+    return defaults | found | {"server_settings": settings} | options
+
+
+def parse(url: str) -> dict[str, Any]:
+    """The arguments of `asyncpg.connect` that are in the URL, and whether a `pooler` is.
+
+    Raises `ValueError`, which names the parameter that cannot be accepted, never a password.
+    """
+    start, given = split(url)
+    for name, values in CHOICES.items():
+        check(given.get(name, values[0]) in values, f"{name} must be one of {', '.join(values)}")
+    check_files(given)
+    found: dict[str, Any] = {"pooler": given.pop("pgbouncer", "false") == "true"}
+    for name, argument in {"user": "user", "password": "password", "dbname": "database"}.items():
+        if value := start.pop(name, "") or given.pop(name, ""):
+            found[argument] = value
+    check("database" in found or "service" in given, "it names no database")
+    if hosts := start.pop("host", "") or given.pop("host", ""):
+        found |= addresses(hosts, given.pop("port", ""))
+    if file := given.pop("passfile", ""):
+        check(not os.stat(file).st_mode & 0o077, "passfile must be readable by its owner alone")
+        found["passfile"] = file
+    for name in ("servicefile", "target_session_attrs"):
+        if name in given:
+            found[name] = given.pop(name)
+    if value := given.pop("connect_timeout", ""):
+        check(value.isdecimal(), "connect_timeout must be a number of seconds")
+        if int(value):  # None would be time without end.
+            found["timeout"] = int(value)
+    if value := given.pop("statement_cache_size", ""):
+        check(value.isdecimal(), "statement_cache_size must be a number")
+        found["statement_cache_size"] = int(value)
+    if context := take_context(given):
+        found["ssl"] = context
+    settings = {name: given.pop(name) for name in SETTINGS if name in given}
+    query = {name: given.pop(name) for name in READ_IN_URL if name in given}
+    for name, value in given.items():
+        dropped = name in DROPPED or value.lower() in DROPPED_IF.get(name, [])
+        check(dropped, f"{name} is not supported")
+    return found | {"server_settings": settings, "dsn": f"postgresql:///?{urlencode(query)}"}
+
+
+def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What stands before the question mark, and the parameters after it by their usual names."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError(ENCODE) from None
+    check(parts.scheme.partition("+")[0] in {"postgresql", "postgres"}, "it must be postgresql://…")
+    credentials, at, host = parts.netloc.rpartition("@")
+    astray = "@" in credentials or "@" in parts.path or (host and not at and "@" in parts.query)
+    check(not parts.fragment and not astray, ENCODE)
+    user, _, password = credentials.partition(":")
+    start = {"user": user, "password": password, "host": host, "dbname": parts.path[1:]}
+    given: dict[str, str] = {}
+    for name, value in query:
+        usual, values = SAME.get(name.lower(), (name.lower(), {}))
+        given.setdefault(usual, values.get(value.lower(), value))
+    return {name: unquote(value) for name, value in start.items()}, given
+
+
+def addresses(hosts: str, ports: str) -> dict[str, list[Any]]:
+    """The hosts, and the port of each: behind its name, or in the list of ports."""
+    found, numbers = [], ports.split(",")
+    for i, host in enumerate(hosts.split(",")):
+        name, colon, number = host.rpartition(":")
+        if host.startswith("/") or host.endswith("]") or not colon:
+            name, number = host, numbers[i] if i < len(numbers) > 1 else numbers[0] or "5432"
+        check(number.isdecimal() and 0 < int(number) < 65536, "port must be a number up to 65535")
+        found.append((name.strip("[]"), int(number)))
+    return {"host": [name for name, _ in found], "port": [number for _, number in found]}

@@ -1,0 +1,122 @@
+"""SQLAlchemy's expressions as asyncpg takes them, and the rows that they give."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+from databases.interfaces import Record
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.sql.elements import BindParameter, TextClause
+from sqlalchemy.sql.expression import ReturnsRows
+from sqlalchemy.types import Float, TypeEngine
+
+from .connect import Json
+from .parameters import bind, parse
+
+# Values for json and jsonb stay objects, for the connection's own codec.
+dialect: Any = asyncpg_dialect(json_serializer=Json)  # type: ignore[no-untyped-call]
+
+Processor = Callable[[Any], Any] | None
+FLOAT8, NUMERIC = 701, 1700  # PostgreSQL's numbers for its types
+
+
+class Query(NamedTuple):
+    sql: str
+    values: Sequence[Any] = ()
+    columns: Sequence[Any] | None = None
+
+
+def bind_processor(type_: TypeEngine[Any]) -> Processor:
+    return type_.dialect_impl(dialect).bind_processor(dialect)
+
+
+def result_processor(type_: TypeEngine[Any]) -> Processor:
+    oid = FLOAT8 if isinstance(type_, Float) else NUMERIC  # Numbers alone depend on it.
+    return type_.dialect_impl(dialect).result_processor(dialect, oid)
+
+
+def compile_text(query: TextClause) -> Query:
+    names = parse(query.text)[1]
+    values = {}
+    for parameter in query.get_children():
+        assert isinstance(parameter, BindParameter)
+        process = bind_processor(parameter.type)
+        if parameter.key in names and not parameter.required:
+            value = parameter.effective_value
+            values[parameter.key] = process(value) if process else value
+    return Query(*bind(query.text, values))
+
+
+def compile_query(query: Any, values: Mapping[str, Any] | None = None) -> Query:
+    """Of a text, or of an expression. Raises `ArgumentError` as `bind` does."""
+    if isinstance(query, Query):
+        return query
+    if isinstance(query, str):
+        return Query(*bind(query, values))
+    if values:
+        query = query.values(**values)
+    if isinstance(query, TextClause):
+        return compile_text(query)
+    compiled: Any = query.compile(dialect=dialect)
+    if not hasattr(compiled, "construct_expanded_state"):  # DDL
+        return Query(str(compiled))
+    state = compiled.construct_expanded_state()
+    arguments = []
+    for name in state.positiontup:
+        if not (process := state.processors.get(name)) and name in compiled.binds:
+            process = bind_processor(compiled.binds[name].type)
+        value = state.parameters[name]
+        arguments.append(process(value) if process else value)
+    columns = [*query.exported_columns] if isinstance(query, ReturnsRows) else []
+    return Query(state.statement, arguments, columns)
+
+
+class Result:
+    """What the rows of one query have in common."""
+
+    def __init__(self, row: asyncpg.Record, columns: Sequence[Any]) -> None:
+        names = [*row.keys()]
+        if len(columns) != len(names):  # A text is among them, which says nothing of its type.
+            by_name = {column.name: column for column in columns}
+            columns = [by_name.get(name) for name in names]
+        self.names = names
+        self.processors = [
+            None if column is None else result_processor(column.type) for column in columns
+        ]
+        self.index: dict[Any, int] = {name: i for i, name in enumerate(names)}
+        self.index |= {column: i for i, column in enumerate(columns) if column is not None}
+
+    def read(self, row: asyncpg.Record) -> "ExpressionRow":
+        return ExpressionRow(
+            self,
+            [p(value) if p else value for p, value in zip(self.processors, row, strict=True)],
+        )
+
+
+class ExpressionRow(Record):
+    """A row of an expression: read by name, attribute, index, or column."""
+
+    def __init__(self, result: Result, row: Sequence[Any]) -> None:
+        self.result, self.row = result, row
+
+    @property
+    def _mapping(self) -> dict[str, Any]:
+        return dict(zip(self.result.names, self.row, strict=True))
+
+    def keys(self) -> Sequence[str]:
+        return self.result.names
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.row[key if isinstance(key, int | slice) else self.result.index[key]]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.row)
+
+    def __len__(self) -> int:
+        return len(self.row)

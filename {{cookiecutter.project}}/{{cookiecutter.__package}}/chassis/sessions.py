@@ -1,0 +1,62 @@
+"""Sessions of SQLAlchemy's ORM."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from .connect import Connector
+from .database_url import connect_options
+
+
+def drop_read_only(context: ExceptionContext) -> None:
+    """The primary may be another server by now."""
+    error: Any = context.original_exception
+    if getattr(error, "sqlstate", None) == asyncpg.ReadOnlySQLTransactionError.sqlstate:
+        context.is_disconnect = True
+
+
+def create_engine(options: dict[str, Any], **pool: Any) -> AsyncEngine:
+    """On connections with the `options` of `asyncpg.connect`."""
+    arguments: dict[str, Any] = {"async_creator_fn": Connector(options)}
+    if options.get("statement_cache_size") == 0:
+        # Through a pooler statements without a name alone are safe: the name is `str()`.
+        arguments |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+    return create_async_engine("postgresql+asyncpg://", connect_args=arguments, **pool)
+
+
+@asynccontextmanager
+async def open_sessions(
+    url: str,
+    *,
+    max_size: int = 10,
+    acquire_timeout: float = 2.0,
+    connect_timeout: float = 1.0,
+    max_age: float = 900.0,
+    **options: Any,
+) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Of at most `max_size` connections of their own. Times in seconds; `options` are those of
+    `connect_options`. Raises `ValueError` where the URL cannot be accepted.
+    """
+    engine = create_engine(
+        connect_options(url, connect_timeout=connect_timeout, **options),
+        pool_size=max_size,
+        max_overflow=0,
+        pool_timeout=acquire_timeout - connect_timeout,
+        pool_recycle=max_age,
+        pool_use_lifo=True,
+    )
+    event.listen(engine.sync_engine, "handle_error", drop_read_only)
+    try:
+        yield async_sessionmaker(engine, expire_on_commit=False)
+    finally:
+        await engine.dispose()
