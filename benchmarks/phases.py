@@ -24,6 +24,7 @@ from .subjects import (
     LIST,
     ORM,
     POST,
+    QUERIES,
     ROOT,
     SERVICE,
     SUBJECTS,
@@ -97,7 +98,7 @@ class Bench:
             yield Step(f"idle: {name}", seconds, partial(self.idle, subject))
             yield Step(f"growth: {name}", 5 + 8 * load, partial(self.grow, subject))
             yield Step(f"workers: {name}", 5 + 3 * load, partial(self.multiply, subject))
-        yield Step("database helper", self.rounds.rounds, self.query)
+        yield Step("query", self.rounds.rounds, self.query)
 
     @staticmethod
     def protocols(request: str, subject: Subject) -> tuple[str, ...]:
@@ -228,7 +229,7 @@ class Bench:
                 self.environments.service,
                 *(
                     "python",
-                    str(PEERS / "helper.py"),
+                    str(PEERS / "query.py"),
                     str(max(3, self.rounds.rounds)),
                     str(queries),
                 ),
@@ -236,5 +237,6 @@ class Bench:
             )
         finally:
             os.sched_setaffinity(0, self.others)
-        for helper, held in json.loads(output.splitlines()[-1]):
-            self.results.add("helper", (), {"helper µs": helper, "held µs": held})
+        for figures in json.loads(output.splitlines()[-1]):
+            names = [f"{name} µs" for name in QUERIES]
+            self.results.add("query", (), dict(zip(names, figures, strict=True)))

@@ -23,7 +23,7 @@ TITLES = {
     "workers": "Workers, on all cores together with the load: `GET /`",
     "lists": "Length of a list: `GET /users?limit=`",
     "idle": "Idle connections: `GET /` at 64 active ones",
-    "helper": "The database helper and asyncpg on a held connection",
+    "query": "One query, in one process",
 }
 NAMED = (
     *("asyncpg", "blacksheep", "databases", "fastapi", "granian", "hypercorn", "litestar"),

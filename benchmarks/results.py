@@ -15,7 +15,7 @@ TABLES = {
     "workers": ("application", "server", "workers"),
     "lists": ("application", "server", "limit"),
     "idle": ("protocol", "application", "server"),
-    "helper": (),
+    "query": (),
 }
 
 

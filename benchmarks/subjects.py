@@ -18,6 +18,8 @@ ORM = "FastAPI, SQLAlchemy"
 LITESTAR = "Litestar"
 BLACKSHEEP = "BlackSheep"
 FLOOR = "bare ASGI, asyncpg held"
+# In the order in which peers/query.py prints them.
+QUERIES = ("the service", "asyncpg held", "stock databases")
 MODULES = {
     SERVICE: "my_service.app:app",
     DATABASES: "fastapi_databases:app",

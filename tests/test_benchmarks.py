@@ -16,7 +16,7 @@ from baking import TEMPLATE
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "taskset": "util-linux"}
 # Rows of each table of a quick run: see ESSENTIAL in benchmarks/subjects.py.
 ROWS = {
-    "criteria": 27,
+    "criteria": 28,
     "requests": 35,
     "starts": 7,
     "sleeps": 10,
@@ -24,7 +24,7 @@ ROWS = {
     "workers": 3,
     "lists": 6,
     "idle": 5,
-    "helper": 1,
+    "query": 1,
 }
 
 
