@@ -107,9 +107,10 @@ def test_service_behind_pgbouncer(project: Path, postgres: Postgres, pooled_url:
 
 
 def test_setting_is_needed(project: Path, pooled_url: str) -> None:
-    """Without DATABASE_POOLER no connection is made: PgBouncer refuses `statement_timeout`"""
+    """Without it PgBouncer refuses `statement_timeout`; the first line of the log names it"""
     with serve(project, RUNNER, ready="/livez", DATABASE_URL=pooled_url) as service:
         assert httpx.get(f"{service.url}/readyz").status_code == 503
+        assert "DATABASE_POOLER" in service.log.read_text().splitlines()[0]
 
 
 @pytest.fixture(scope="module")

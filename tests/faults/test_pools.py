@@ -107,12 +107,13 @@ async def test_cancelled_queries(
     assert left == "0"
 
 
+@pytest.mark.parametrize("path", ["/transact", "/nest", "/iterate"])
 async def test_control_of_cancelled_transactions(
-    extended: Path, postgres: Postgres, tmp_path: Path
+    extended: Path, postgres: Postgres, tmp_path: Path, path: str
 ) -> None:
     project = copy(extended, tmp_path, UNPROTECTED_DATABASE)
     with serve_on(project, postgres.url(), DATABASE_POOL_SIZE=str(POOL)) as service:
-        await cancel_at_random(service, "/transact", 600)
+        await cancel_at_random(service, path, 600)
         await asyncio.sleep(1)
         answers = await use_whole_pool(service)
         service.process.kill()

@@ -18,6 +18,13 @@ def test_revision_is_the_newest_migration() -> None:
     assert scripts.get_current_head() == tables.REVISION
 
 
+def test_revisions_sort_in_the_order_of_the_migrations() -> None:
+    """The database's is compared with the code's as a text."""
+    scripts = ScriptDirectory.from_config(Config(toml_file=PROJECT / "pyproject.toml"))
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
+    assert revisions == sorted(revisions)
+
+
 async def test_migrations_make_the_tables() -> None:
     def compare(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection)

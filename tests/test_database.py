@@ -1,4 +1,4 @@
-"""The suite of `databases` itself passes with the service's class in the place of the library's."""
+"""The service's database: by the suite of `databases` itself, and in the forms of the providers."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from baking import environment
+from baking import environment, run
 from faults.postgres import run_postgres
 
 pytestmark = pytest.mark.slow
@@ -46,6 +46,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.parametrize("own", [True, False], ids=["the service's", "the library's"])
 def test_suite(project: Path, suite: Path, url: str, own: bool) -> None:
+    """Of `databases`, with the service's class in the place of the library's, and with that."""
     text = (suite / "databases-0.9.0/tests/test_databases.py").read_text()
     assert IMPORT in text
     tests = suite / f"test_suite_{own}.py".lower()
@@ -63,3 +64,12 @@ def test_suite(project: Path, suite: Path, url: str, own: bool) -> None:
     failed = re.findall(r"^FAILED \S+::(\w+)", done.stdout, re.MULTILINE)
     assert sorted(failed) == FAIL, done.stdout
     assert "56 passed, 1 skipped" in done.stdout
+
+
+def test_forms_of_providers(project: Path) -> None:
+    """The project's own test, which is skipped where there is no PostgreSQL that speaks TLS."""
+    if not Path("/usr/lib/postgresql").is_dir() and os.environ.get("CI") != "true":
+        pytest.skip("PostgreSQL is not installed: Debian's package postgresql")
+    report = run(project, "pytest", "-q", "tests/chassis/test_providers.py")
+    assert " passed" in report
+    assert " skipped" not in report
