@@ -81,7 +81,7 @@ def test_policies_hold_for_routes_of_every_kind(project: Path, tmp_path: Path, p
 FAULTS: dict[str, tuple[str, Edits]] = {
     "errors without handlers": (
         "test_unknown_method_is_405_and_options_204",
-        {APP: {"errors.handlers": "{}"}},
+        {APP: {"errors.handlers | database_errors.handlers": "{}"}},
     ),
     "no security headers": (
         "test_answers_have_security_headers",

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-PROGRAM = "from {{ cookiecutter.__package }}.settings import DEMOS; print(DEMOS)"
+PROGRAM = "import {{ cookiecutter.__package }}.settings as s; print(s.DEMOS)"
 SOURCES = {"results": [{"source_id": n, "data": f"Data from {n}"} for n in (1, 2, 3)]}
 
 

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 import trustme
 
-from {{ cookiecutter.__package }}.chassis.database_url import DatabaseURL, connect_options, parse
+from {{ cookiecutter.__package }}.chassis.database_url import (
+    DatabaseURL,
+    connect_options,
+    parse,
+)
 
 URL = "postgresql://user:p4ss@host/db"
 

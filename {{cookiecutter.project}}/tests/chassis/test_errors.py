@@ -26,6 +26,10 @@ async def refuse(request: Request) -> Response:
     raise HTTPException(503, "Later", {"Retry-After": "1"})
 
 
+async def answer_status(request: Request) -> Response:
+    raise HTTPException(request.path_params["status"], "Told")
+
+
 class Resource(HTTPEndpoint):
     async def get(self, request: Request) -> Response:
         return Response()
@@ -35,6 +39,7 @@ class Resource(HTTPEndpoint):
 def refusing(tmp_path: Path) -> httpx.AsyncClient:
     (tmp_path / "index.html").write_text("page")
     routes = [
+        Route("/status/{status:int}", answer_status),
         Route("/refuse", refuse),
         Route("/refuse", refuse, methods=["PUT"]),
         Route("/resource", Resource),
@@ -75,6 +80,18 @@ async def test_methods_of_every_route_of_the_path_are_allowed(
     assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
     assert (asked.status_code, asked.content) == (204, b"")
     assert asked.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_status_without_a_body_has_none(refusing: httpx.AsyncClient, status: int) -> None:
+    response = await refusing.get(f"/status/{status}")
+    assert (response.status_code, response.content) == (status, b"")
+
+
+async def test_status_without_a_name_is_answered(refusing: httpx.AsyncClient) -> None:
+    response = await refusing.get("/status/499")
+    assert response.status_code == 499
+    assert response.json()["detail"] == "Told"
 
 
 @pytest.mark.parametrize("path", ["/nothing/here", "/v1/nothing", "/files/nothing"])

@@ -3,7 +3,11 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from {{ cookiecutter.__package }}.chassis import database_errors, errors, health
+from {{ cookiecutter.__package }}.chassis import (
+    database_errors,
+    errors,
+    health,
+)
 from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.drain import Drain
 

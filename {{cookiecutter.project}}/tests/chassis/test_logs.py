@@ -111,6 +111,26 @@ def test_lines_that_cannot_be_written_are_counted(
     assert messages == ["three", "2 lines of the log were lost"]
 
 
+def test_count_of_lost_lines_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that has room for one line."""
+
+    class Small(io.StringIO):
+        room = 1
+
+        def write(self, text: str) -> int:
+            self.room -= 1
+            if self.room < 0:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+    output = logs.Output()
+    monkeypatch.setattr(sys, "stderr", Full())
+    output.write("a\nb\n")
+    monkeypatch.setattr(sys, "stderr", Small())
+    output.write("c\n")
+    assert output.lost == 2
+
+
 def test_terminal_shows_text(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

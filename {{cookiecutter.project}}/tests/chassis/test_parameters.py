@@ -4,7 +4,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-from {{ cookiecutter.__package }}.chassis.parameters import parse
+from {{ cookiecutter.__package }}.chassis.parameters import (
+    changes_session,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,24 @@ def test_what_is_quoted_is_no_parameter(literal: str) -> None:
 
 def test_parameter_may_be_cast() -> None:
     assert parse("SELECT :a::int, :b::text[]") == ("SELECT $1::int, $2::text[]", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "changes"),
+    [
+        ("SET ROLE other", True),
+        (" set search_path = x", True),
+        ("/* tenant */ SET ROLE other", True),
+        ("-- tenant\nSET ROLE other", True),
+        ("SET LOCAL a.b = 1; SET a.b = 2", True),
+        ("LISTEN news", True),
+        ("SELECT pg_advisory_lock(1)", True),
+        ("SELECT set_config('a.b', '1', false)", True),
+        ("SET LOCAL a.b = 1", False),
+        ("SET TRANSACTION READ ONLY", False),
+        ("UPDATE posts SET title = 'SET'", False),
+        ("SELECT 1", False),
+    ],
+)
+def test_change_of_the_session_is_seen(sql: str, changes: bool) -> None:
+    assert changes_session(sql) == changes

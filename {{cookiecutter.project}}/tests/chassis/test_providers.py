@@ -15,7 +15,10 @@ from sqlalchemy import text
 
 from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.database_url import connect_options
-from {{ cookiecutter.__package }}.chassis.sessions import create_engine, open_sessions
+from {{ cookiecutter.__package }}.chassis.sessions import (
+    create_engine,
+    open_sessions,
+)
 
 USER = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root.
 PASSWORD = "p@ss/w-rd#?"  # noqa: S105

@@ -31,6 +31,24 @@ async def test_database_is_asked_once_by_many(
     assert asked == 2
 
 
+async def test_slow_database_is_told_to_all_who_ask(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second check may begin while somebody waits for the first."""
+
+    async def answer_late(*_: object) -> None:
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(schema, "find_fault", answer_late)
+    monkeypatch.setattr(schema, "KEPT", 0.1)
+    monkeypatch.setattr(schema, "READY_TIMEOUT", 0.6)
+    check = SchemaCheck("0001")
+    first = asyncio.create_task(check.find_fault(database))
+    await asyncio.sleep(0.2)
+    second = asyncio.create_task(check.find_fault(database))
+    assert [await first, await second] == [None, None]
+
+
 async def test_caller_that_is_cancelled_stops_no_other(database: Database) -> None:
     check = SchemaCheck("0000")
     first, second = (asyncio.create_task(check.find_fault(database)) for _ in range(2))

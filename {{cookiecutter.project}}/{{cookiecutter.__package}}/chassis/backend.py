@@ -85,6 +85,8 @@ class LentConnection(ConnectionBackend):
     async def use(self) -> AsyncIterator[Connection]:
         """Where it was lost, a new one is acquired; in a transaction that is `InterfaceError`."""
         async with self.lock:
+            if self.connection and self.connection.is_closed() and not self.transactions:
+                self.give_back(self.error)
             if not self.connection:
                 if not self.is_acquired:
                     raise asyncpg.InterfaceError("the connection was not acquired")

@@ -138,6 +138,8 @@ class Connector:
             try:
                 connection = await self.connect_to(address)
             except (OSError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError):
+                # The last one next time: there may not be time for all of them in one.
+                self.addresses.sort(key=address.__eq__)
                 continue
             return connection
         return await self.connect_to(last)

@@ -108,6 +108,8 @@ def describe(error: BaseException) -> str:
         return f"{text} of {cause.constraint_name or cause.column_name} in {cause.table_name}"
     if isinstance(cause, asyncpg.DataError | ValueError):
         return text
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{text}: {cause.strerror}"
     text += f": {cause.args[0] if cause.args else cause}"
     if getattr(cause, "sqlstate", None) in POOLER:
         text += "; is a pooler in between? See DATABASE_POOLER"

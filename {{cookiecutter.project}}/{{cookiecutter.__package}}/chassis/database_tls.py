@@ -20,8 +20,8 @@ def check_files(given: dict[str, str]) -> None:
         if (file := given.get(name, "system")) != "system":
             try:
                 context.load_verify_locations(file)
-            except ssl.SSLError:
-                raise ValueError(f"{name} names a file without certificates") from None
+            except OSError:  # as `ssl.SSLError` is one
+                raise ValueError(f"{name} names a file without certificates to read") from None
     load_certificate(context, given)
 
 

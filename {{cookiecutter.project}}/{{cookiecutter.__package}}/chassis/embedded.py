@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import SubprocessError
 from urllib.parse import quote
 
 FOLDER = ".postgres"  # in the project's
@@ -25,6 +26,7 @@ def run_server(folder: Path) -> Iterator[str]:
 
     users = fasteners.InterProcessReaderWriterLock(folder.with_suffix(".lock"))
     users.acquire_read_lock()
+    postgres = None
     try:
         postgres = get_server(folder, cleanup_mode=None, start=False)
         postgres.start()
@@ -37,7 +39,8 @@ def run_server(folder: Path) -> Iterator[str]:
     finally:
         users.release_read_lock()
         if users.acquire_write_lock(blocking=False):
-            postgres.stop()
+            if postgres:
+                postgres.stop()
             users.release_write_lock()
 
 
@@ -75,7 +78,7 @@ def hold_until_exit(project: Path) -> None:
     atexit.register(stack.close)
     try:
         stack.enter_context(run_database(project))
-    except RuntimeError as error:
+    except (OSError, RuntimeError, SubprocessError) as error:
         raise SystemExit(f"The start failed: {error}") from None
     stack.callback(join_children)
 

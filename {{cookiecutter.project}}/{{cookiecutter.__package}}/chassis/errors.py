@@ -44,7 +44,8 @@ class Invalid(Exception):
 def title(status: int) -> str:
     """https://www.rfc-editor.org/rfc/rfc9110#section-15, which Python follows from 3.13 on."""
     phrases = {413: "Content Too Large", 422: "Unprocessable Content"}
-    return phrases.get(status) or HTTPStatus(status).phrase
+    known = status in HTTPStatus.__members__.values()
+    return phrases.get(status) or (HTTPStatus(status).phrase if known else "Error")
 
 
 def problem(
@@ -61,6 +62,8 @@ async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     detail = error.detail
+    if error.status_code in {204, 304}:  # They have no body.
+        return Response(status_code=error.status_code, headers=headers)
     if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"Nothing is at {request.url.path[:100]}"
     if error.status_code == 405:

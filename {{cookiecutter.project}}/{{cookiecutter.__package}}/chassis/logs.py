@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -32,8 +33,9 @@ class Output:
             self.lost += lines.count("\n")
             return
         if self.lost:
-            lost, self.lost = self.lost, 0
-            self.write(format_event("error", f"{lost} lines of the log were lost"))
+            with suppress(OSError, ValueError):
+                sys.stderr.write(format_event("error", f"{self.lost} lines of the log were lost"))
+                self.lost = 0
 
 
 output = Output()

@@ -20,8 +20,10 @@ ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
 
 # What outlives a query; a connection is reset after it, as asyncpg's own pool does after each.
 SESSION = re.compile(
-    r"^\s*(SET(?!\s+(LOCAL|TRANSACTION|CONSTRAINTS)\b)|LISTEN|PREPARE)\b|set_config|advisory_lock",
-    re.IGNORECASE,
+    r"""(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*
+        (?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)|LISTEN|PREPARE)\b
+      | set_config | advisory_lock""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 
 

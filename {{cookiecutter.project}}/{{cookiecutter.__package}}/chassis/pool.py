@@ -17,8 +17,7 @@ CLOSE_TIMEOUT = 2.0  # seconds: for what is lent to come back when the service e
 class Pool:
     """At most `size` connections; one more while an old one is being replaced. Times in seconds.
 
-    One that may be in a transaction, or have a query under way, is cleaned up before it is lent
-    again, or cut off; nobody waits for that.
+    One whose state is not known is cleaned up, or cut off, in the background.
     """
 
     def __init__(
@@ -52,9 +51,8 @@ class Pool:
 
     def take(self) -> Connection | None:
         """One that can be used at once, if there is any."""
-        idle = self.places.idle
-        while idle:
-            connection = idle.pop()
+        while self.places.idle:
+            connection = self.places.idle.pop()
             if connection.is_well(self.max_idle):
                 return connection
             self.drop(connection)
@@ -93,8 +91,8 @@ class Pool:
         elif (error and not isinstance(error, SETTLED)) or connection.is_in_transaction():
             self.start(self.clean(connection))
         else:
-            now = connection.released = time.monotonic()
-            idle = self.places.idle
+            idle, now = self.places.idle, time.monotonic()
+            connection.released = now
             self.places.put(connection)
             if len(idle) > 1 and not idle[0].is_well(self.max_idle):
                 self.drop(idle.pop(0))
@@ -122,17 +120,20 @@ class Pool:
 
     async def replace(self, old: Connection) -> None:
         """Opens another one before the old one is closed."""
-        with suppress(*BROKEN):  # The next one that comes back past its time tries again.
+        try:
             connection = await self.connect()
-            connection.note_age(self.max_age)
-            # Where the old one was lost meanwhile, its place is empty, or another's.
-            connection.replaced, old.replaced = old not in self.connections, True
-            self.connections.add(connection)
-            if old in self.places.idle:
-                self.places.idle.remove(old)
-                self.drop(old)
-            self.release(connection)
-        self.replacing = False
+        except Exception:
+            return  # The next one that comes back past its time tries again.
+        finally:
+            self.replacing = False
+        connection.note_age(self.max_age)
+        # Where the old one was lost meanwhile, its place is empty, or another's.
+        connection.replaced, old.replaced = old not in self.connections, True
+        self.connections.add(connection)
+        if old in self.places.idle:
+            self.places.idle.remove(old)
+            self.drop(old)
+        self.release(connection)
 
     async def close(self) -> None:
         """Ends in bounded time, whatever is lent."""
@@ -140,11 +141,10 @@ class Pool:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 for _ in range(places):
-                    if connection := await self.places.take():
-                        with suppress(*BROKEN):
+                    with suppress(*BROKEN):
+                        if connection := await self.places.take():
                             await connection.close()
-        for connection in self.connections:
-            connection.terminate()
-        self.connections.clear()
+        while self.connections:
+            self.connections.pop().terminate()
         for task in tuple(self.tasks):
             task.cancel()

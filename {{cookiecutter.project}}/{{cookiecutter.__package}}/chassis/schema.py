@@ -70,10 +70,10 @@ class SchemaCheck:
         self.started = 0.0
 
     async def find_fault(self, database: Database) -> str | None:
-        now = time.monotonic()
-        if not self.task or now > self.started + KEPT:
+        task, now = self.task, time.monotonic()
+        if not task or now > self.started + KEPT:
             self.started = now
-            self.task = asyncio.create_task(find_fault(database, self.revision))
+            task = self.task = asyncio.create_task(find_fault(database, self.revision))
         # The task runs to its end, though a caller is cancelled: others wait for it as well.
-        done, _ = await asyncio.wait([self.task], timeout=READY_TIMEOUT)
-        return self.task.result() if done else "The database did not answer in time"
+        done, _ = await asyncio.wait([task], timeout=READY_TIMEOUT)
+        return task.result() if done else "The database did not answer in time"

@@ -75,7 +75,8 @@ def run(app: Any, config: Config, drain: Drain, drain_timeout: float) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(serve_until_drained(app, config, drain, drain_timeout))
     except LifespanFailureError as error:
-        raise SystemExit(f"The start failed: {str(error).splitlines()[-2]}") from None
+        stage = "start" if "startup" in str(error).partition(".")[0] else "end"
+        raise SystemExit(f"The {stage} failed: {str(error).splitlines()[-2]}") from None
 
 
 async def check_start(app: Starlette) -> None:

@@ -37,9 +37,16 @@ class Worker:
     def start(self, work: Callable[[], None]) -> None:
         """With signals blocked, until `work` has handlers for them: none of them is lost."""
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self.process = context.Process(target=work)
-        self.process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        process = context.Process(target=work)
+        try:
+            process.start()
+        except OSError as error:  # No memory or process number to spare: the others go on.
+            logger.error("A worker cannot be started: %s", error)
+            self.start_at = time.monotonic() + MAX_PAUSE
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        self.process = process
         self.started = time.monotonic()
 
     def note_death(self) -> None:
