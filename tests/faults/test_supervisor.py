@@ -19,6 +19,7 @@ SIGNALS = {
 PROGRAM = """
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -99,6 +100,33 @@ def kill_workers(number):
     return alive, wait(pid, 8)
 
 
+class Short:
+    "Of memory: the third process cannot be started."
+
+    started = 0
+
+    def Process(self, target):
+        process = multiprocessing.get_context("fork").Process(target=target)
+        Short.started += 1
+        if Short.started == 3:
+            process.start = self.fail
+        return process
+
+    def fail(self):
+        raise OSError(12, "Cannot allocate memory")
+
+
+def fail_to_fork():
+    supervisor.context = Short()
+    pid = start()
+    time.sleep(0.5)
+    os.kill(min(find_children(pid)), signal.SIGKILL)
+    time.sleep(0.5)
+    alive = len(find_children(pid))
+    os.kill(pid, signal.SIGTERM)
+    return alive, wait(pid, 8)
+
+
 print(json.dumps(eval(sys.argv[1])))
 """
 
@@ -146,6 +174,15 @@ def test_workers_that_are_killed_are_replaced(
     result = run(extended, "kill_workers(4)")
     figure("four kills among two workers", f"[workers, exit code] {result}")
     assert result == [2, 0]
+
+
+def test_worker_that_cannot_be_started_ends_no_other(
+    extended: Path, figure: Callable[[str, str], None]
+) -> None:
+    """Nor does it keep the signals from their supervisor."""
+    result = run(extended, "fail_to_fork()")
+    figure("no memory for another worker", f"[workers, exit code] {result}")
+    assert result == [1, 0]
 
 
 def test_control_of_workers_that_are_killed(extended: Path, tmp_path: Path) -> None:

@@ -194,9 +194,7 @@ async def test_cancels_leave_the_pool_whole(
 
 
 async def test_cancels_leave_the_pool_of_the_orm_whole(database_url: str) -> None:
-    # Where the negotiation of TLS is cancelled, asyncpg leaves an error that nobody retrieves.
-    url = f"{database_url}&sslmode=disable"
-    async with open_sessions(url, max_size=SIZE) as sessions:
+    async with open_sessions(database_url, max_size=SIZE) as sessions:
 
         async def use(_: object = None, seconds: float = 0.01) -> None:
             async with sessions() as session:
