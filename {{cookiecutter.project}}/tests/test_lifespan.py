@@ -19,6 +19,9 @@ async def test_everything_is_closed_at_the_end() -> None:
 
 
 async def test_garbage_is_not_looked_for_in_what_stays() -> None:
+    before = gc.get_threshold()
     async with lifespan(Starlette()):
         assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == 2_000
+    assert gc.get_threshold() == before
     assert gc.get_freeze_count() == 0

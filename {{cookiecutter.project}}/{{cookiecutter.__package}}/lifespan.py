@@ -39,6 +39,8 @@ async def lifespan(app: Starlette) -> AsyncIterator[State]:
         # What is here now will stay: no garbage collection need look at it again.
         gc.freeze()
         stack.callback(gc.unfreeze)
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(2_000)  # new objects until the young are looked at, as from Python 3.13 on
         yield {
             "database": database,
             "sessions": await stack.enter_async_context(
