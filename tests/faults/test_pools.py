@@ -107,7 +107,7 @@ async def test_cancelled_queries(
     assert left == "0"
 
 
-@pytest.mark.parametrize("path", ["/transact", "/nest", "/iterate"])
+@pytest.mark.parametrize("path", ["/transact", "/nest"])
 async def test_control_of_cancelled_transactions(
     extended: Path, postgres: Postgres, tmp_path: Path, path: str
 ) -> None:
