@@ -103,6 +103,16 @@ async def test_value_that_python_cannot_hold_is_told(database: Database, literal
     assert await database.fetch_val("SELECT 1") == 1
 
 
+@pytest.mark.parametrize(("sign", "value"), [("", datetime.max), ("-", datetime.min)])
+async def test_infinity_is_the_last_or_first_moment_of_python(
+    database: Database, sign: str, value: datetime
+) -> None:
+    """Either way: what is read and written back is still infinite."""
+    assert await database.fetch_val(f"SELECT '{sign}infinity'::timestamptz") == value
+    finite = "SELECT isfinite(CAST(:value AS timestamptz))"
+    assert not await database.fetch_val(finite, {"value": value})
+
+
 async def test_composite_may_hold_json(database: Database) -> None:
     row = await database.fetch_val("""SELECT (1, '{"a": 1}'::jsonb)""")
     assert row[1] == {"a": 1}
