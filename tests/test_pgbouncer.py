@@ -16,6 +16,8 @@ import pytest
 import trustme
 from baking import run
 from faults.postgres import USER, Postgres, run_postgres
+from faults.service import copy
+from migrating import add_migrations, alembic
 from serving import free_port, serve
 
 pytestmark = pytest.mark.slow
@@ -34,6 +36,8 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 """
+CONCURRENTLY = """with op.get_context().autocommit_block():
+        op.create_index("users_name_idx", "users", ["name"], postgresql_concurrently=True)"""
 CERTIFICATES = trustme.CA()
 
 
@@ -111,6 +115,31 @@ def test_setting_is_needed(project: Path, pooled_url: str) -> None:
     with serve(project, RUNNER, ready="/livez", DATABASE_URL=pooled_url) as service:
         assert httpx.get(f"{service.url}/readyz").status_code == 503
         assert "DATABASE_POOLER" in service.log.read_text().splitlines()[0]
+
+
+def test_two_migrations_at_once(project: Path, tmp_path: Path, pgbouncer: str) -> None:
+    """Several each, one without a transaction, one that takes longer than the role's queries may"""
+    changed = copy(project, tmp_path, {})
+    add_migrations(
+        changed,
+        CONCURRENTLY,
+        "op.execute('SELECT pg_sleep(0.6)')",
+        "op.execute('ALTER TABLE users ADD nickname text')",
+    )
+    with run_postgres() as postgres:
+        postgres.execute("ALTER ROLE postgres SET statement_timeout = '500ms'")
+        with pool(pgbouncer, postgres, {}) as port, ThreadPoolExecutor(2) as threads:
+            url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            done = [
+                each.result()
+                for each in [
+                    threads.submit(alembic, changed, "upgrade", "head", url=url) for _ in range(2)
+                ]
+            ]
+        left = postgres.execute("SELECT version_num FROM alembic_version")
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert sum(each.stderr.count("Running upgrade") for each in done) == 4
+    assert left == "0004"
 
 
 @pytest.fixture(scope="module")

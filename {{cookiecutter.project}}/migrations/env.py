@@ -1,33 +1,44 @@
 """Runs the migrations, over asyncpg, on DATABASE_URL or on the embedded server."""
 
 import asyncio
+import logging
 
-from alembic import context
-from sqlalchemy import Connection, text
+from alembic import command, context
+from sqlalchemy import Connection
 
 from {{ cookiecutter.__package }} import settings, tables
-from {{ cookiecutter.__package }}.chassis import embedded
-from {{ cookiecutter.__package }}.chassis.database_url import connect_options
-from {{ cookiecutter.__package }}.chassis.sessions import create_engine
+from {{ cookiecutter.__package }}.chassis import embedded, logs, migrations
+
+logger = logging.getLogger(__name__)
 
 
-def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=tables.metadata)
+def migrate(connection: Connection | None = None) -> None:
+    context.configure(
+        connection=connection,
+        dialect_name="postgresql",
+        target_metadata=tables.metadata,
+        literal_binds=context.is_offline_mode(),
+        transaction_per_migration=True,
+    )
+    heads = context.get_context().get_current_heads()
+    if context.is_offline_mode():
+        context.execute(f"SET lock_timeout = '{migrations.LOCK_TIMEOUT}s'")
+    elif called is command.upgrade and heads and heads[0] > tables.REVISION:
+        # This code was rolled back to, and works with what a newer one has added.
+        logger.warning("The schema is at %s, which is newer: nothing to do", heads[0])
+        return
     with context.begin_transaction():
-        # Several instances may start at once: one migrates, the others wait and find it done.
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('alembic'))"))
         context.run_migrations()
 
 
-async def connect(url: str) -> None:
-    engine = create_engine(connect_options(url, command_timeout=None, pooler=True))
-    async with engine.connect() as connection:
-        await connection.run_sync(migrate)
-    await engine.dispose()
-
-
-if url := context.config.attributes.get("url") or settings.DATABASE_URL:
-    asyncio.run(connect(url))
+called = None  # by the command line, where the log is not set up yet
+if context.config.cmd_opts:
+    called = context.config.cmd_opts.cmd[0]
+    logs.configure("alembic.runtime.migration", settings.LOG_LEVEL)
+if context.is_offline_mode():
+    migrate()
+elif url := context.config.attributes.get("url") or settings.DATABASE_URL:
+    asyncio.run(migrations.run(url, migrate))
 else:
     with embedded.run_server(settings.PROJECT / embedded.FOLDER) as url:
-        asyncio.run(connect(url))
+        asyncio.run(migrations.run(url, migrate))
