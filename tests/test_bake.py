@@ -27,6 +27,7 @@ PATHS = {
     "deploy/kubernetes/disruption.yaml",
     "deploy/kubernetes/kustomization.yaml",
     "deploy/kubernetes/migrate.yaml",
+    "deploy/kubernetes/network.yaml",
     "deploy/kubernetes/service.yaml",
     "docs/deployment.md",
     "docs/migrations.md",

@@ -1,18 +1,27 @@
 """The manifests: valid by the published schemas, safe, and of one mind with the settings."""
 
+import asyncio
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
+import psutil
 import pytest
 import yaml
 from baking import run
+from faults.conftest import figure
+from serving import serve
 
-VERSION = "1.37"
+OLDEST = 30  # of 1.x, as the kustomization says
+VERSIONS = range(OLDEST, int(kubernetes_validate.latest_version().split(".")[1]) + 1)
 POSTGRES_CONNECTIONS = 100 - 3  # max_connections, superuser_reserved_connections
+BODIES = 300
 Manifest = dict[str, Any]
+
+__all__ = ["figure"]
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +55,29 @@ def values(project: Path) -> Manifest:
     """What the code has by default."""
     program = (
         "import json; from my_service import __main__, settings; "
-        "from my_service.app import app; from my_service.chassis import schema; "
+        "from my_service.app import app; from my_service.chassis import migrations, schema; "
         "print(json.dumps([settings.PORT, __main__.DRAIN_TIMEOUT, schema.READY_TIMEOUT, "
-        "settings.WEB_CONCURRENCY, [route.path for route in app.routes]]))"
+        "settings.WEB_CONCURRENCY, migrations.ATTEMPTS * migrations.LOCK_TIMEOUT, "
+        "(migrations.ATTEMPTS - 1) * migrations.LONGEST_PAUSE, "
+        "[route.path for route in app.routes]]))"
     )
-    names = ["port", "drain", "ready", "workers", "paths"]
+    names = ["port", "drain", "ready", "workers", "locks", "pauses", "paths"]
     return dict(zip(names, json.loads(run(project, "python", "-c", program)), strict=True))
 
 
-def test_schemas(manifests: dict[str, Manifest]) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_schemas(folder: Path, manifests: dict[str, Manifest], version: int) -> None:
+    assert f"Kubernetes 1.{OLDEST} and newer" in (folder / "kustomization.yaml").read_text()
     assert manifests.keys() == {
         "Deployment",
         "HorizontalPodAutoscaler",
         "Job",
+        "NetworkPolicy",
         "PodDisruptionBudget",
         "Service",
     }
     for manifest in manifests.values():
-        kubernetes_validate.validate(manifest, VERSION, strict=True)
+        kubernetes_validate.validate(manifest, f"1.{version}", strict=True)
 
 
 def test_defect_is_found(manifests: dict[str, Manifest]) -> None:
@@ -72,7 +86,7 @@ def test_defect_is_found(manifests: dict[str, Manifest]) -> None:
         text = json.dumps(manifests["Deployment"])
         assert old in text
         with pytest.raises(kubernetes_validate.ValidationError):
-            kubernetes_validate.validate(json.loads(text.replace(old, new)), VERSION, strict=True)
+            kubernetes_validate.validate(json.loads(text.replace(old, new)), "1.37", strict=True)
 
 
 def test_probes(container: Manifest, values: Manifest) -> None:
@@ -163,13 +177,121 @@ def test_image(project: Path, folder: Path, manifests: dict[str, Manifest]) -> N
 def test_connections(
     project: Path, manifests: dict[str, Manifest], container: Manifest, values: Manifest
 ) -> None:
-    """At its largest, while it is updated and migrated, it fits into one PostgreSQL"""
+    """At its largest, while it is updated and migrated, it fits into one PostgreSQL
+
+    Each pod may have one before it that still ends, and each Job too.
+    """
     replicas = manifests["HorizontalPodAutoscaler"]["spec"]["maxReplicas"]
     surge = manifests["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}
-    pool = int(variables["DATABASE_POOL_SIZE"])
-    most = (replicas + surge) * values["workers"] * 2 * pool + 1
+    pool, workers = int(variables["DATABASE_POOL_SIZE"]), values["workers"]
+    most = (replicas + surge + replicas) * workers * 2 * pool + 2 * 2
     assert most <= POSTGRES_CONNECTIONS
-    said = f"({replicas} + {surge}) * {values['workers']} * 2 * {pool} + 1 = {most}"
+    said = f"({replicas} + {surge} + {replicas}) * {workers} * 2 * {pool} + 2 * 2 = {most}"
     page = (project / "docs/deployment.md").read_text().replace("\N{MULTIPLICATION SIGN}", "*")
     assert said in page
+
+
+def test_autoscaler_acts_before_the_core_is_used_up(
+    manifests: dict[str, Manifest], container: Manifest, values: Manifest
+) -> None:
+    """Its percentage is of the request, and a process uses one core at most"""
+    spec = manifests["HorizontalPodAutoscaler"]["spec"]
+    (metric,) = spec["metrics"]
+    request = container["resources"]["requests"]["cpu"]
+    cores = float(request[:-1]) / 1000 if request.endswith("m") else float(request)
+    used = cores * metric["resource"]["target"]["averageUtilization"] / 100
+    assert 0.5 <= used / values["workers"] <= 0.8
+
+
+def test_node_can_be_drained(manifests: dict[str, Manifest]) -> None:
+    """Also where none is ready; and the pods are not all on that node, where there are others"""
+    budget = manifests["PodDisruptionBudget"]["spec"]
+    assert budget["maxUnavailable"] < manifests["HorizontalPodAutoscaler"]["spec"]["minReplicas"]
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    deployment = manifests["Deployment"]["spec"]
+    spreads = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert {spread["topologyKey"] for spread in spreads} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    for spread in spreads:
+        assert spread["labelSelector"] == deployment["selector"]
+
+
+def test_start_has_its_own_time(container: Manifest) -> None:
+    """Longer than a process that lives may be silent"""
+    start, live = container["startupProbe"], container["livenessProbe"]
+    assert start["httpGet"] == live["httpGet"]
+    assert start["periodSeconds"] * start["failureThreshold"] >= 60
+    assert live["periodSeconds"] * live.get("failureThreshold", 3) < 60
+
+
+def test_job_ends(manifests: dict[str, Manifest], values: Manifest) -> None:
+    """After all its attempts, with the waits for locks and the pauses in between"""
+    job = manifests["Job"]["spec"]
+    retries = job["backoffLimit"]
+    waits = (retries + 1) * (values["locks"] + values["pauses"])
+    # https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy
+    pauses = sum(min(10 * 2**number, 360) for number in range(retries))
+    assert waits + pauses < job["activeDeadlineSeconds"] <= 3600
+
+
+def test_job_can_be_made_anew(folder: Path, manifests: dict[str, Manifest]) -> None:
+    """A Job cannot be changed: by hand it is deleted first, and engines know that they must"""
+    name = manifests["Job"]["metadata"]["name"]
+    commands = (folder / "kustomization.yaml").read_text()
+    assert commands.index(f"delete job {name} --ignore-not-found") < commands.index("apply -")
+    assert manifests["Job"]["metadata"]["annotations"] == {
+        "argocd.argoproj.io/hook": "PreSync",
+        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
+        "kustomize.toolkit.fluxcd.io/force": "enabled",
+    }
+    assert "ttlSecondsAfterFinished" not in manifests["Job"]["spec"]
+
+
+def test_network(manifests: dict[str, Manifest], container: Manifest) -> None:
+    """Both kinds of pods are meant; one port is open, at which HTTP/2 is spoken"""
+    policy, service = manifests["NetworkPolicy"]["spec"], manifests["Service"]["spec"]
+    (expression,) = policy["podSelector"]["matchExpressions"]
+    pods = [manifests[kind]["spec"]["template"] for kind in ("Deployment", "Job")]
+    (label,) = pods[0]["metadata"]["labels"]
+    names = [pod["metadata"]["labels"][label] for pod in pods]
+    assert expression == {"key": label, "operator": "In", "values": names}
+    assert policy["ingress"] == [{"ports": [{"port": container["ports"][0]["containerPort"]}]}]
+    assert service["ports"][0]["appProtocol"] == "kubernetes.io/h2c"
+    assert not any(pod["spec"]["enableServiceLinks"] for pod in pods)
+
+
+async def send_part(port: int) -> asyncio.StreamWriter:
+    """All of a body but its last byte"""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = "POST /users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {1 << 20}\r\n\r\n".encode() + bytes((1 << 20) - 1))
+    await writer.drain()
+    return writer
+
+
+@pytest.mark.slow
+async def test_memory(
+    project: Path, container: Manifest, figure: Callable[[str, str], None]
+) -> None:
+    """Bodies that never end are held within the limit, and an idle pod within its request"""
+    limit, request = (
+        int(container["resources"][kind]["memory"].removesuffix("Mi"))
+        for kind in ("limits", "requests")
+    )
+    with serve(project, ("python", "-m", "my_service")) as service:
+        process = psutil.Process(service.process.pid)
+        idle = process.memory_info().rss >> 20
+        parts = [asyncio.create_task(send_part(service.port)) for _ in range(BODIES)]
+        await asyncio.wait(parts, timeout=5)
+        most = process.memory_info().rss >> 20
+        for part in parts:
+            part.cancel()
+        for part in parts:
+            if not part.cancelled() and part.done() and not part.exception():
+                part.result().close()
+    figure(f"{BODIES} unfinished bodies of 1 MiB", f"{idle} MiB at first, {most} MiB then")
+    assert idle < request
+    assert most < limit
