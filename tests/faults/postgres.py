@@ -29,13 +29,11 @@ class Postgres:
         self.folder = folder
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        subprocess.run(
-            [PROGRAMS / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N"],
-            user=USER,
-            cwd=folder,
-            check=True,
-            capture_output=True,
-        )
+        self.make("initdb", "-U", "postgres", "-A", "trust", "-N")
+
+    def make(self, program: str, *options: str) -> None:
+        command = [str(PROGRAMS / program), "-D", str(self.folder / "data"), *options]
+        subprocess.run(command, user=USER, cwd=self.folder, check=True, capture_output=True)
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -103,16 +101,46 @@ class Postgres:
             process.send_signal(number)
 
 
+class Standby(Postgres):
+    """A copy of the primary, which streams from it until it is promoted."""
+
+    def __init__(self, folder: Path, primary: Postgres) -> None:
+        self.primary = primary
+        super().__init__(folder)
+
+    def make(self, program: str, *options: str) -> None:
+        super().make("pg_basebackup", "-d", self.primary.url(), "-R", "-c", "fast")
+
+    def promote(self) -> None:
+        """Returns when it takes changes."""
+        self.execute("SELECT pg_promote()")
+
+
 @contextmanager
-def run_postgres() -> Iterator[Postgres]:
-    # Not in pytest's folder, which its user alone may enter.
+def make_folder() -> Iterator[Path]:
+    """Not in pytest's, which its user alone may enter."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
         if USER:
             shutil.chown(folder, USER)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def run_postgres() -> Iterator[Postgres]:
+    with make_folder() as folder:
         postgres = Postgres(folder)
         postgres.start()
         yield postgres
         postgres.stop()
-    finally:
-        shutil.rmtree(folder)
+
+
+@contextmanager
+def run_standby(primary: Postgres) -> Iterator[Standby]:
+    with make_folder() as folder:
+        standby = Standby(folder, primary)
+        standby.start()
+        yield standby
+        standby.stop()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from {{ cookiecutter.__package }}.chassis.connect import Connector
+from {{ cookiecutter.__package }}.chassis.connector import Connector
 from {{ cookiecutter.__package }}.chassis.database_url import connect_options
 
 

@@ -1,9 +1,8 @@
-"""One connection to PostgreSQL: how it is opened, what its rows are, how it is cleaned up."""
+"""One connection to PostgreSQL: what its rows and its JSON are, and how it is cleaned up."""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -99,52 +98,3 @@ async def set_codecs(connection: Connection) -> None:
         decoder=lambda data: msgspec.json.decode(data[1:]),
         **options,
     )
-
-
-class Connector:
-    """Opens connections, `options` being those of `asyncpg.connect`; `init` sets each one up.
-
-    Of several hosts each has the whole of `timeout` for itself; the last good one is tried first.
-    """
-
-    def __init__(
-        self,
-        options: dict[str, Any],
-        init: Callable[[Connection], Awaitable[None]] | None = None,
-    ) -> None:
-        hosts, ports = options.get("host"), options.get("port")
-        self.addresses: list[dict[str, Any]] = [{}]
-        if isinstance(hosts, list) and options.get("target_session_attrs") != "prefer-standby":
-            every = ports if isinstance(ports, list) else [ports] * len(hosts)
-            pairs = zip(hosts, every, strict=True)
-            self.addresses = [{"host": host, "port": port} for host, port in pairs]
-        self.options = {"connection_class": Connection, "record_class": Row} | options
-        self.init = init
-
-    async def __call__(self) -> Connection:
-        """Raises what `asyncpg.connect` does; of several hosts, the last one's error."""
-        connection = await self.connect()
-        try:
-            if self.init:
-                await self.init(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    async def connect(self) -> Connection:
-        *others, last = self.addresses
-        for address in others:
-            try:
-                connection = await self.connect_to(address)
-            except (OSError, asyncpg.CannotConnectNowError, asyncpg.InternalClientError):
-                # The last one next time: there may not be time for all of them in one.
-                self.addresses.sort(key=address.__eq__)
-                continue
-            return connection
-        return await self.connect_to(last)
-
-    async def connect_to(self, address: dict[str, Any]) -> Connection:
-        connection: Connection = await asyncpg.connect(**self.options | address)
-        self.addresses.sort(key=address.__ne__)
-        return connection

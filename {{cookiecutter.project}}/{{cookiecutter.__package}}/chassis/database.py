@@ -13,7 +13,8 @@ from databases.interfaces import Record
 from sqlalchemy.sql import ClauseElement
 
 from .backend import LentConnection
-from .connect import Connector, check_readable, set_codecs
+from .connect import check_readable, set_codecs
+from .connector import Connector
 from .database_url import DatabaseURL, connect_options
 from .expressions import compile_query
 from .parameters import bind, changes_session, parse

@@ -70,7 +70,10 @@ def parse(url: str) -> dict[str, Any]:
     if hosts := start.pop("host", "") or given.pop("host", ""):
         found |= addresses(hosts, given.pop("port", ""))
     if file := given.pop("passfile", ""):
-        check(not os.stat(file).st_mode & 0o077, "passfile must be readable by its owner alone")
+        # What belongs to root a group may read: so a Secret is mounted for one that is not root.
+        status = os.stat(file)
+        forbidden = 0o037 if status.st_uid == 0 else 0o077
+        check(not status.st_mode & forbidden, "passfile must be readable by its owner alone")
         found["passfile"] = file
     for name in ("servicefile", "target_session_attrs"):
         if name in given:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from .connect import Connector
+from .connector import Connector
 from .database_url import connect_options
 
 
