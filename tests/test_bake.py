@@ -31,6 +31,7 @@ PATHS = {
     "deploy/kubernetes/service.yaml",
     "docs/deployment.md",
     "docs/migrations.md",
+    "docs/scaling.md",
     "hypercorn.conf.py",
     "migrations/env.py",
     "migrations/script.py.mako",

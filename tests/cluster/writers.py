@@ -53,8 +53,8 @@ class Writers:
     `paths` has the path of each. What they were answered stands in `answers`, by path.
     """
 
-    def __init__(self, url: str, paths: list[str], timeout: float = 60) -> None:
-        self.url, self.paths, self.timeout = url, paths, timeout
+    def __init__(self, url: str, paths: list[str], domain: str = "writers.example") -> None:
+        self.url, self.paths, self.domain = url, paths, domain
         self.answers: dict[str, list[Answer]] = {path: [] for path in [*paths, "/readyz"]}
         self.created: list[str] = []
         self.stopped = asyncio.Event()
@@ -69,11 +69,11 @@ class Writers:
         await asyncio.gather(*self.tasks)
 
     async def write(self, number: int, path: str) -> None:
-        async with open_client(self.url, timeout=self.timeout) as client:
+        async with open_client(self.url, timeout=60) as client:
             turn = 0
             while not self.stopped.is_set():
                 turn += 1
-                email = f"{turn}@{number}.writers.example"
+                email = f"{turn}.{number}@{self.domain}"
                 answer = await ask(client, path, "POST", params={"name": "Ada", "email": email})
                 self.answers[path].append(answer)
                 if answer.status == 201:
@@ -81,7 +81,7 @@ class Writers:
                 await asyncio.sleep(0.02)
 
     async def probe(self) -> None:
-        async with open_client(self.url, timeout=self.timeout) as client:
+        async with open_client(self.url, timeout=60) as client:
             while not self.stopped.is_set():
                 self.answers["/readyz"].append(await ask(client, "/readyz"))
                 await asyncio.sleep(0.05)
