@@ -51,7 +51,7 @@ def test_host_is_asked_for(tmp_path: Path, url: str, asked: tuple[str, ...]) -> 
     separator = "&" if "?" in url else "?"
     options = connect_options(f"{url}{separator}passfile={tmp_path}/pass")
     connector = Connector(options)
-    assert connector.read_password(**connector.options | connector.addresses[0]) == "secret"
+    assert connector.read_password(connector.options | connector.addresses[0]) == "secret"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to root")

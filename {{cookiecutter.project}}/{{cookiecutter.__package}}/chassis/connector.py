@@ -1,6 +1,5 @@
 """Opens connections: to the one of several hosts that answers, with the password of now."""
 
-import getpass
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -81,20 +80,16 @@ class Connector:
     async def connect_to(self, address: dict[str, Any]) -> Connection:
         options = self.options | address
         if self.passfile and "password" not in options:
-            options["password"] = self.read_password(**options)
+            options["password"] = self.read_password(options)
         connection: Connection = await asyncpg.connect(**options)
         self.addresses.sort(key=address.__ne__)
         return connection
 
-    def read_password(
-        self,
-        host: str | list[str] = "localhost",
-        port: int | list[int] = 5432,
-        database: str = "",
-        user: str = "",
-        **_: Any,
-    ) -> str | None:
+    def read_password(self, options: dict[str, Any]) -> str | None:
         """That of now: it may have changed since the last connection was opened."""
-        name, number = (each[0] if isinstance(each, list) else each for each in (host, port))
-        name = "localhost" if str(name).startswith("/") else str(name)
-        return find_password(self.passfile, name, str(number), database, user or getpass.getuser())
+        defaults = {"host": "localhost", "port": 5432, "database": "", "user": ""}
+        values = [options.get(name) or default for name, default in defaults.items()]
+        asked = [str(value[0] if isinstance(value, list) else value) for value in values]
+        if asked[0].startswith("/"):
+            asked[0] = "localhost"
+        return find_password(self.passfile, *asked)

@@ -41,17 +41,16 @@ async def run(url: str, migrate: Callable[[Connection], None]) -> None:
         # On a connection of its own, as a migration may commit before its end.
         async with engine.connect() as turn:
             await wait_for_turn(turn)
-            for pause in [min(0.5 * 2**n, LONGEST_PAUSE) for n in range(ATTEMPTS - 1)]:
+            for attempt in range(1, ATTEMPTS + 1):
                 try:
                     async with engine.connect() as connection:
                         return await connection.run_sync(migrate)
                 except Exception as error:
-                    if not isinstance(cause_of(error), TRY_AGAIN):
+                    if attempt == ATTEMPTS or not isinstance(cause_of(error), TRY_AGAIN):
                         raise
+                    pause = min(0.25 * 2**attempt, LONGEST_PAUSE)
                     logger.warning("%s; tried again in %g s", describe(error), pause)
-                await asyncio.sleep(pause)
-            async with engine.connect() as connection:
-                await connection.run_sync(migrate)
+                    await asyncio.sleep(pause)
     except Exception as error:
         if not find_answer(error) and not isinstance(error, SQLAlchemyError):
             raise
