@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ class Cluster:
         pid = int((self.folder / name / "postmaster.pid").read_text().split()[0])
         server = psutil.Process(pid)
         for process in [patroni, server, *server.children()]:
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # Children may have ended with their parent.
+                process.send_signal(number)
 
     def kill(self, name: str) -> None:
         self.signal(name, signal.SIGKILL)
@@ -168,10 +169,8 @@ class Cluster:
     def stop(self) -> None:
         for name in NAMES:
             if (self.folder / name / "postmaster.pid").is_file():
-                try:
+                with suppress(psutil.NoSuchProcess):
                     self.kill(name)
-                except psutil.NoSuchProcess:
-                    pass
         for process in self.processes.values():
             process.kill()
             process.wait(20)
