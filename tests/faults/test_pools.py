@@ -23,7 +23,9 @@ RUNNING = """SELECT count(*) FROM pg_stat_activity
 
 UNPROTECTED_CALL = {
     "my_service/chassis/upstream.py": {
-        "await run_to_completion(get(client, url))": "await get(client, url)"
+        "await run_to_completion(send(client, request, seconds))": (
+            "await send(client, request, seconds)"
+        )
     }
 }
 

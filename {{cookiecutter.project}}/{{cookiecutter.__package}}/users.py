@@ -1,7 +1,5 @@
 """Users: through `databases`, and one endpoint through the ORM."""
 
-from datetime import datetime
-
 import msgspec
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
@@ -11,7 +9,7 @@ from starlette.routing import Route
 from . import tables
 from .chassis.database import Database
 from .chassis.endpoint import Created, endpoint
-from .chassis.parse import Email, Id, Limit, Name
+from .chassis.parse import Email, Id, Limit, Name, Timestamp
 from .lifespan import State
 
 
@@ -27,7 +25,7 @@ class OrmUser(msgspec.Struct):
 
 
 class User(OrmUser):
-    created_at: datetime
+    created_at: Timestamp
 
 
 class Users(msgspec.Struct):

@@ -109,6 +109,8 @@ class Hosts:
     Raises `HTTPException` 421: https://www.rfc-editor.org/rfc/rfc9110#section-7.4
     """
 
+    problems = (421,)
+
     def __init__(self, app: ASGIApp, allowed: list[str], probes: Container[str]) -> None:
         self.app = app
         self.probes = probes

@@ -1,76 +1,84 @@
-"""From a typed function to a Starlette endpoint: parse, call, encode.
+"""From a typed function to a Starlette endpoint: authenticate, parse, call, encode.
 
 The signature is the contract, and `openapi.py` reads the same one. A parameter that the path of the
-route names comes from the path, `body` is the JSON body, any other comes from the query string. The
-annotation of the result is the body of the success response.
+route names comes from the path, `body` is the JSON body, what `markers.py` marks comes from where
+it says, any other comes from the query string. The annotation of the result is that of the answer.
 """
 
-import functools
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial, wraps
+from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .parse import parse_body, parse_parameters, parse_query, validate
+from .answers import Accepted, Answer, Created, Tagged, finish, require_match
+from .body import Body, is_json, parse_body
+from .errors import Invalid, Violation
+from .parse import parse_cookies, parse_headers, parse_parameters, parse_query
+from .results import Result
+from .security import Scheme, authenticate
+from .signature import Operation, read_signature
+from .violations import MOST_VIOLATIONS, convert_texts
 
-T = TypeVar("T")
-Endpoint = Callable[[Request[Any]], Awaitable[Response]]
+__all__ = ["Accepted", "Answer", "Created", "Tagged", "endpoint", "require_match"]
 
+Endpoint = Callable[..., Awaitable[Response]]
 
-@dataclass(frozen=True)
-class Created(Generic[T]):
-    """A result that is answered as 201; `location` is the path of what was made."""
-
-    content: T
-    location: str
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What a signature says. `parameters` has a field for each path and query parameter."""
-
-    parameters: type[msgspec.Struct]
-    body: type[msgspec.Struct] | None
-    query_body: bool
-    result: Any
-    status: int
-    problems: tuple[int, ...]
+operations: dict[Any, Operation] = {}
 
 
-operations: dict[Endpoint, Operation] = {}
-
-
-def endpoint(*problems: int, query_body: bool = False) -> Callable[[Callable[..., Any]], Endpoint]:
+def endpoint(
+    *problems: int,
+    query_body: bool = False,
+    security: Scheme | Sequence[Scheme | None] = (),
+) -> Callable[[Callable[..., Any]], Endpoint]:
     """Makes an endpoint of `async def f(request, …) -> Result`, or of a `def`, run in a thread.
 
     `problems` are the statuses of the errors that the function itself raises. With `query_body` the
-    query string may give the fields of the body.
+    query string may give the fields of the body. One of the schemes of `security` is needed; None
+    among them lets everybody in. Raises `TypeError` where the signature cannot work.
     """
+    schemes = (security,) if isinstance(security, Scheme) else tuple(security)
 
     def decorate(function: Callable[..., Any]) -> Endpoint:
-        operation = read_signature(function, problems, query_body)
-        model = operation.body
+        try:
+            operation = read_signature(function, problems, query_body, schemes)
+        except (TypeError, NameError) as error:
+            where = f"{function.__module__}.{function.__qualname__}"
+            raise TypeError(f"{where}: {error}") from None
+        model, lists, body = operation.parameters, operation.lists, operation.body
+        plain = not (body or operation.headers or operation.cookies)
+        no_content = Result(204) in operation.results
+        media_type = operation.media_type
+        encode = msgspec.json.encode if is_json(media_type) else None
         asynchronous = inspect.iscoroutinefunction(function)
-        call = function if asynchronous else functools.partial(run_in_threadpool, function)
+        call = function if asynchronous else partial(run_in_threadpool, function)
 
-        @functools.wraps(function)
-        async def respond(request: Request[Any]) -> Response:
-            query = request.scope["query_string"]
-            if model and query_body and query and not await request.body():
-                arguments = {"body": validate(parse_query(query), model, "query")}
+        @wraps(function)
+        async def respond(*given: Any) -> Response:
+            request: Request[Any] = given[-1]  # In an `HTTPEndpoint` itself comes first.
+            if schemes:
+                await authenticate(request, schemes)
+            if plain:
+                query = parse_query(request.scope["query_string"], lists)
+                arguments = parse_parameters(request, model, query)
             else:
-                arguments = parse_parameters(request, operation.parameters)
-                if model:
-                    arguments["body"] = await parse_body(request, model)
-            result = await call(request, **arguments)
-            headers = {"Location": result.location} if isinstance(result, Created) else None
-            content = msgspec.json.encode(result.content if headers else result)
-            return Response(content, operation.status, headers, "application/json")
+                arguments = await parse_request(request, operation)
+            try:
+                result = await call(*given, **arguments)
+            finally:
+                if body:
+                    await request.close()  # the files of a form
+            if isinstance(result, Response):
+                return finish(request, result)
+            if result is None and no_content:
+                return Response(status_code=204)
+            return Response(encode(result) if encode else result, media_type=media_type)
 
         operations[respond] = operation
         return respond
@@ -78,28 +86,37 @@ def endpoint(*problems: int, query_body: bool = False) -> Callable[[Callable[...
     return decorate
 
 
-def read_signature(
-    function: Callable[..., Any], problems: tuple[int, ...], query_body: bool
-) -> Operation:
-    hints = get_type_hints(function, include_extras=True)
-    result = hints["return"]
-    created = get_origin(result) is Created
-    _, *parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return Operation(
-        parameters=msgspec.defstruct(
-            function.__name__,
-            [
-                (p.name, hints[p.name], defaults.get(p.name, msgspec.NODEFAULT))
-                for p in parameters
-                if p.name != "body"
-            ],
-            forbid_unknown_fields=True,
-            kw_only=True,
-        ),
-        body=hints.get("body"),
-        query_body=query_body,
-        result=get_args(result)[0] if created else result,
-        status=201 if created else 200,
-        problems=problems,
-    )
+async def parse_request(request: Request[Any], operation: Operation) -> dict[str, Any]:
+    """All arguments. Raises `Invalid` with all that is wrong, else as `parse_body` does."""
+    body, arguments, violations = operation.body, dict[str, Any](), list[Violation]()
+    query = parse_query(request.scope["query_string"], operation.lists)
+    parts = [partial(parse_parameters, request, operation.parameters, query)]
+    if operation.headers:
+        parts.append(partial(parse_headers, request, operation.headers))
+    if operation.cookies:
+        parts.append(partial(parse_cookies, request, operation.cookies))
+    if body and operation.query_body and query and not await request.body():
+        known = operation.parameters.__struct_encode_fields__
+        fields = {name: query.pop(name) for name in list(query) if name not in known}
+        parts.append(partial(parse_fields, fields, body))
+        body = None
+    for parse in parts:
+        try:
+            arguments |= parse()
+        except Invalid as error:
+            violations += error.violations
+    if body:
+        try:
+            arguments[body.name] = await parse_body(request, body)
+        except Invalid as error:
+            violations += error.violations
+        except HTTPException:
+            if not violations:
+                raise
+    if violations:
+        raise Invalid(violations[:MOST_VIOLATIONS])
+    return arguments
+
+
+def parse_fields(fields: dict[str, Any], body: Body) -> dict[str, Any]:
+    return {body.name: convert_texts(fields, body.type, "query")}

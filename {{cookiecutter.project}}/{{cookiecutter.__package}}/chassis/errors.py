@@ -34,10 +34,13 @@ class Problem(msgspec.Struct):
     errors: list[Violation] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Invalid(Exception):
+class Invalid(HTTPException):
     """Values of the wrong type or out of range: the answer is 422 and names each."""
 
     def __init__(self, violations: list[Violation]) -> None:
+        super().__init__(
+            422, "; ".join(f"{v.location} {v.field}".strip() + f": {v.detail}" for v in violations)
+        )
         self.violations = violations
 
 
@@ -58,20 +61,25 @@ def problem(
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 
+def answer(error: HTTPException) -> Response:
+    """204 and 304 have no body: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1"""
+    if error.status_code in {204, 304}:
+        return Response(status_code=error.status_code, headers=error.headers)
+    violations = error.violations if isinstance(error, Invalid) else msgspec.UNSET
+    return problem(error.status_code, error.detail, error.headers, violations)
+
+
 async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
-    detail = error.detail
-    if error.status_code in {204, 304}:  # They have no body.
-        return Response(status_code=error.status_code, headers=headers)
-    if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = f"Nothing is at {request.url.path[:100]}"
+    if error.status_code == 404 and error.detail == HTTPStatus.NOT_FOUND.phrase:
+        error = HTTPException(404, f"Nothing is at {request.url.path[:100]}", error.headers)
     if error.status_code == 405:
+        headers = dict(error.headers or {})
         headers["Allow"] = ", ".join(sorted(allowed_methods(request, headers.get("Allow", ""))))
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers=headers)
+        status = 204 if request.method == "OPTIONS" else 405
         detail = f"{request.url.path[:100]} takes {headers['Allow']}"
-    return problem(error.status_code, detail, headers)
+        error = HTTPException(status, detail, headers)
+    return answer(error)
 
 
 def allowed_methods(request: Request, known: str) -> set[str]:
@@ -86,13 +94,10 @@ def allowed_methods(request: Request, known: str) -> set[str]:
     return found if len(found) > 1 else {*found, "GET", "HEAD"}
 
 
-async def invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Invalid)
-    detail = "; ".join(f"{v.location} {v.field}: {v.detail}" for v in error.violations)
-    return problem(422, detail, errors=error.violations)
+handlers = {HTTPException: http_error}
 
 
-handlers = {HTTPException: http_error, Invalid: invalid}
+FAILED = HTTPException(500, "The service failed; its log says why")
 
 
 class ErrorResponses:
@@ -125,9 +130,8 @@ class ErrorResponses:
                 logger.exception("The request failed")
             if started:
                 raise
-            answer: ASGIApp = problem(500, "The service failed; its log says why")
-            if isinstance(error, HTTPException):
-                answer = problem(error.status_code, error.detail, error.headers)
+            known = error if isinstance(error, HTTPException) else FAILED
+            app: ASGIApp = answer(known)
             for cls, args, kwargs in reversed(self.around):
-                answer = cls(answer, *args, **kwargs)
-            await answer(scope, receive, send)
+                app = cls(app, *args, **kwargs)
+            await app(scope, receive, send)

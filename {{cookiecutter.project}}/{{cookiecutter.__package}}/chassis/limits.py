@@ -30,6 +30,8 @@ class Limits:
     where there is nobody to answer.
     """
 
+    problems = (400, 408, 413, 503, 504)
+
     def __init__(
         self,
         app: ASGIApp,

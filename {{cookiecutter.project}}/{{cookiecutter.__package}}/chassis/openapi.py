@@ -1,125 +1,145 @@
-"""The OpenAPI 3.1 schema, from the route table and the signatures of its endpoints."""
+"""The OpenAPI 3.1 document, from the route table and the signatures of its endpoints.
 
-from collections.abc import Callable
-from functools import cache
-from http import HTTPStatus
+`python -m` prints that of an application, `package.module:name`, without a server or a database.
+"""
+
+import importlib
+import json
+import logging
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib.metadata import metadata
-from typing import Any
+from inspect import isclass, unwrap
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.schemas import BaseSchemaGenerator, EndpointInfo
 
-from .endpoint import Operation, operations
-from .errors import Problem, title
+from .endpoint import operations
+from .errors import Problem
+from .operation import Schema, describe_operation, types_of
+from .routes import CONVERTOR, walk_routes
+from .signature import Operation, describe_types
 
-# What any request can meet, whatever its endpoint, and what any body can.
-PROBLEMS = {400, 408, 413, 422, 500, 503, 504}
-BODY_PROBLEMS = {415}
+# What any endpoint answers; middleware adds the statuses that its attribute `problems` has.
+PROBLEMS = frozenset({400, 422, 500})
+METHODS = ("get", "post", "put", "patch", "delete")
 
-Schema = dict[str, Any]
-
-
-class SchemaGenerator(BaseSchemaGenerator):
-    """Its title, version and description are those of the installed `distribution`."""
-
-    def __init__(self, distribution: str) -> None:
-        self.project = metadata(distribution)
-
-    def get_schema(self, routes: list[BaseRoute]) -> Schema:
-        """https://spec.openapis.org/oas/v3.1.1.html
-
-        A route whose function is no `@endpoint` is left out.
-        """
-        described = [
-            (info, operations[info.func])
-            for info in self.get_endpoints(routes)
-            if info.func in operations
-        ]
-        types = [Problem, *(type_ for _, operation in described for type_ in types_of(operation))]
-        schemas, components = msgspec.json.schema_components(
-            types, ref_template="#/components/schemas/{name}"
-        )
-        paths: dict[str, Schema] = {}
-        for info, operation in described:
-            paths.setdefault(info.path, {})[info.http_method] = describe_operation(
-                info, operation, lambda type_: schemas[types.index(type_)]
-            )
-        return {
-            "openapi": "3.1.1",
-            "info": {
-                "title": self.project["Name"],
-                "version": self.project["Version"],
-                "description": self.project["Summary"],
-            },
-            "paths": paths,
-            "components": {"schemas": components},
-        }
+logger = logging.getLogger(__name__)
 
 
-def types_of(operation: Operation) -> list[Any]:
-    parameters = [field.type for field in msgspec.structs.fields(operation.parameters)]
-    return [*parameters, operation.result, *([operation.body] if operation.body else [])]
+class Described(NamedTuple):
+    path: str
+    method: str
+    operation: Operation
+
+    def names(self) -> list[str]:
+        """Ids for it, the shortest first."""
+        function = self.operation.function
+        module = function.__module__.rpartition(".")[2]
+        longer = f"{module}_{function.__qualname__.replace('.', '_')}"
+        last = f"{longer}_{self.method}"
+        return [function.__name__, longer, last, last + re.sub(r"\W+", "_", self.path)]
 
 
-def describe_operation(
-    info: EndpointInfo, operation: Operation, schema_of: Callable[[Any], Schema]
-) -> Schema:
-    """https://spec.openapis.org/oas/v3.1.1.html#operation-object"""
-    success: Schema = {
-        "description": HTTPStatus(operation.status).phrase,
-        "content": {"application/json": {"schema": schema_of(operation.result)}},
-    }
-    if operation.status == 201:
-        success["headers"] = {"Location": {"schema": {"type": "string"}}}
-    problems = PROBLEMS.union(operation.problems, BODY_PROBLEMS if operation.body else ())
-    description: Schema = {
-        "operationId": info.func.__name__,
-        "summary": info.func.__doc__,
-        "tags": [info.func.__module__.rpartition(".")[2]],
-        "parameters": [
-            describe_parameter(field, schema_of(field.type), info.path)
-            for field in msgspec.structs.fields(operation.parameters)
-        ],
-        "responses": {
-            str(operation.status): success,
-            **{
-                str(status): {
-                    "description": title(status),
-                    "content": {"application/problem+json": {"schema": schema_of(Problem)}},
-                }
-                for status in sorted(problems)
-            },
-        },
-    }
-    if operation.body:
-        content = {"application/json": {"schema": schema_of(operation.body)}}
-        description["requestBody"] = {"required": True, "content": content}
-    if operation.query_body:
-        description["description"] = "The query string may give the body's fields instead."
-    return description
+def find_operations(routes: Iterable[BaseRoute]) -> Iterator[Described]:
+    """Those that the document has; the others, plain routes of Starlette, are logged at debug."""
+    for path, route in walk_routes(routes):
+        if not isinstance(route, Route) or not route.include_in_schema:
+            continue
+        path = CONVERTOR.sub("}", path)
+        for method, function in find_functions(route):
+            operation = operations.get(unwrap(function, stop=operations.__contains__))
+            if operation:
+                yield Described(path, method, operation)
+            else:
+                logger.debug("%s %s is not in the OpenAPI document", method.upper(), path)
 
 
-def describe_parameter(field: msgspec.structs.FieldInfo, schema: Schema, path: str) -> Schema:
-    """https://spec.openapis.org/oas/v3.1.1.html#parameter-object"""
-    default = {} if field.required or field.default is None else {"default": field.default}
+def find_functions(route: Route) -> list[tuple[str, Any]]:
+    """By their methods: one for all, or those of an `HTTPEndpoint`."""
+    cls = route.endpoint
+    if isclass(cls):
+        return [(name, getattr(cls, name)) for name in METHODS if hasattr(cls, name)]
+    return [(name.lower(), cls) for name in sorted((route.methods or {"GET"}) - {"HEAD"})]
+
+
+def check(path: str, method: str, operation: Operation) -> None:
+    """Raises `TypeError` where a route and its function do not fit."""
+    known = operation.parameters.__struct_encode_fields__
+    fault = ""
+    for name in re.findall(r"{(\w+)}", path):
+        if name not in known or name in operation.lists:
+            fault = f"`{name}` must be one of its parameters, and no list"
+    if operation.body and method == "get":
+        fault = "a GET has no body: its route must name the methods"
+    if fault:
+        function = operation.function
+        where = f"{function.__module__}.{function.__qualname__}"
+        raise TypeError(f"{where}, at {method.upper()} {path}: {fault}")
+
+
+def find_problems(middleware: Middleware) -> set[int]:
+    """The statuses that it answers."""
+    cls: Any = middleware.cls
+    return {401} if cls is AuthenticationMiddleware else set(getattr(cls, "problems", ()))
+
+
+def build_document(app: Starlette, distribution: str, root_path: str = "") -> Schema:
+    """https://spec.openapis.org/oas/v3.1.1.html
+
+    Its title, version and description are those of the installed `distribution`. Raises `TypeError`
+    where a route and its function do not fit.
+    """
+    described = list(find_operations(app.routes))
+    types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]
+    schemas, components = describe_types(types)
+    ids = Counter(name for each in described for name in set(each.names()))
+    problems = PROBLEMS.union(*map(find_problems, app.user_middleware))
+    paths: dict[str, Schema] = {}
+    schemes: Schema = {}
+    for each in described:
+        check(*each)
+        description = describe_operation(*each, problems, lambda type_: schemas[types.index(type_)])
+        description["operationId"] = next(name for name in each.names() if ids[name] == 1)
+        paths.setdefault(each.path, {}).setdefault(each.method, description)
+        schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
+    project = metadata(distribution)
     return {
-        "name": field.name,
-        "in": "path" if "{" + field.name + "}" in path else "query",
-        "required": field.required,
-        "schema": schema | default,
+        "openapi": "3.1.1",
+        "info": {
+            "title": project["Name"],
+            "version": project["Version"],
+            "description": project["Summary"],
+        },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": schemes},
     }
 
 
 def build_routes(distribution: str) -> list[Route]:
-    @cache
-    def encode_schema(app: Starlette) -> bytes:
-        return msgspec.json.encode(SchemaGenerator(distribution).get_schema(app.routes))
+    @lru_cache(maxsize=8)
+    def encode_document(app: Starlette, root_path: str) -> bytes:
+        return msgspec.json.encode(build_document(app, distribution, root_path))
 
     async def read_openapi(request: Request[Any]) -> Response:
-        return Response(encode_schema(request.app), media_type="application/json")
+        root_path = request.scope.get("root_path", "")
+        content = encode_document(request.app, root_path)
+        return Response(content, media_type="application/json")
 
     return [Route("/openapi.json", read_openapi, include_in_schema=False)]
+
+
+if __name__ == "__main__":
+    module, _, name = sys.argv[1].partition(":")
+    app = getattr(importlib.import_module(module), name)
+    print(json.dumps(build_document(app, module.partition(".")[0]), indent=2))

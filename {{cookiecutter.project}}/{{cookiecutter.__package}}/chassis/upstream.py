@@ -1,8 +1,12 @@
-"""The shared HTTP client, and the one function that calls upstreams with it."""
+"""The shared HTTP client, and the one way to call upstreams with it."""
 
 import asyncio
-from collections.abc import Coroutine
+import logging
+from collections import defaultdict
+from collections.abc import Container, Coroutine
+from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import httpx
 import msgspec
@@ -12,9 +16,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from .download import receive
 from .request_id import request_id
 
 T = TypeVar("T")
+
+POOL_TIMEOUT = 2.0  # seconds, until there is a connection to spare
+CALL_TIMEOUT = 10.0  # seconds, for all of a call
+MAX_CALLS = 50  # to one host, which may be slow: the rest of the pool is for the others
+IDEMPOTENT = {"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}
+
+logger = logging.getLogger(__name__)
+
+# By client and host.
+shares = WeakKeyDictionary[httpx.AsyncClient, defaultdict[str, asyncio.Semaphore]]()
 
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
@@ -53,35 +68,75 @@ async def send_request_id(request: httpx.Request) -> None:
 def open_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(
         http2=True,
-        timeout=httpx.Timeout(5.0, connect=2.0, pool=2.0),
+        headers={"Accept-Encoding": "gzip"},
+        timeout=httpx.Timeout(5.0, connect=2.0, pool=POOL_TIMEOUT),
         limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
         mounts={"http://example": httpx.ASGITransport(example)},
         event_hooks={"request": [send_request_id]},
     )
 
 
-async def get(client: httpx.AsyncClient, url: str) -> httpx.Response:
-    """The response to a GET, which is sent anew where its connection fails, once."""
-    try:
-        return await client.get(url)
-    except (httpx.NetworkError, httpx.RemoteProtocolError):
-        return await client.get(url)
+async def call_upstream(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    expected: Container[int] = range(200, 300),
+    seconds: float = CALL_TIMEOUT,
+    **options: Any,
+) -> httpx.Response:
+    """The whole response, of an `expected` status; `options` are those of httpx's `build_request`.
 
-
-async def fetch_json(client: httpx.AsyncClient, url: str) -> Any:
-    """The JSON that a GET of `url` answers, of any shape.
-
-    Raises `HTTPException`: 502 where the upstream fails or answers no JSON, 503 where the pool has
-    no connection to spare, 504 where the upstream is too slow.
+    A try takes `seconds` at most. Raises `HTTPException`: 502 where the upstream fails, or answers
+    another status or too much, 503 where too many calls are under way, 504 where it is too slow.
     """
+    request = client.build_request(method, url, **options)
+    host = request.url.host
     try:
-        response = await run_to_completion(get(client, url))
-        return msgspec.json.decode(response.raise_for_status().content)
+        response = await run_to_completion(send(client, request, seconds))
     except httpx.PoolTimeout:
         raise HTTPException(503, "Too many upstream calls", {"Retry-After": "1"}) from None
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
+        logger.warning("The upstream %s did not answer in time", host)
         raise HTTPException(504, "The upstream did not answer in time") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        logger.warning("The upstream %s failed: %r", host, error)
         raise HTTPException(502, f"The upstream failed: {type(error).__name__}") from error
+    if response.status_code not in expected:
+        logger.warning("The upstream %s answered %d", host, response.status_code)
+        raise HTTPException(502, "The upstream failed")
+    return response
+
+
+async def send(client: httpx.AsyncClient, request: httpx.Request, seconds: float) -> httpx.Response:
+    """Sends it anew, once, where the connection fails and the method allows it.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
+    """
+    hosts = shares.setdefault(client, defaultdict(partial(asyncio.Semaphore, MAX_CALLS)))
+    share = hosts[request.url.host]
+    try:
+        async with asyncio.timeout(POOL_TIMEOUT):
+            await share.acquire()
+    except TimeoutError:
+        raise httpx.PoolTimeout("Too many calls to one host", request=request) from None
+    try:
+        return await receive(client, request, seconds)
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
+        if request.method not in IDEMPOTENT or not isinstance(request.stream, httpx.ByteStream):
+            raise
+        return await receive(client, request, seconds)
+    finally:
+        share.release()
+
+
+async def fetch_json(
+    client: httpx.AsyncClient, url: str, method: str = "GET", **options: Any
+) -> Any:
+    """The JSON that `call_upstream` gets, of any shape. Raises as that does; no JSON is 502."""
+    response = await call_upstream(client, method, url, **options)
+    try:
+        return msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        logger.warning("The upstream %s answered no JSON", response.url.host)
         raise HTTPException(502, "The upstream answered no JSON") from None

@@ -1,0 +1,61 @@
+"""The fields of a query, of headers, or of a form, which texts give."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import msgspec
+from msgspec import inspect as types
+from starlette.datastructures import UploadFile
+
+# What has parts of its own.
+OBJECTS = (
+    types.StructType,
+    types.DataclassType,
+    types.TypedDictType,
+    types.NamedTupleType,
+    types.DictType,
+    types.CollectionType,
+    types.TupleType,
+    types.CustomType,
+)
+
+
+@cache
+def find_lists(model: type[msgspec.Struct]) -> frozenset[str]:
+    """The names, in a query or a form, of the fields that have several values."""
+    info: Any = types.type_info(model)
+    return frozenset(field.encode_name for field in info.fields if is_list(field.type))
+
+
+def is_list(type_: Any) -> bool:
+    if isinstance(type_, types.Metadata):
+        return is_list(type_.type)
+    if isinstance(type_, types.UnionType):
+        return any(map(is_list, type_.types))
+    return isinstance(type_, types.CollectionType | types.TupleType)
+
+
+def has_files(model: type[msgspec.Struct]) -> bool:
+    """Of a form, a query or headers. Raises `TypeError` where no text can give a field."""
+    files = False
+    info: Any = types.type_info(model)
+    for field in info.fields:
+        for each in flatten(field.type):
+            if isinstance(each, types.CustomType) and each.cls is UploadFile:
+                files = True
+            elif isinstance(each, OBJECTS):
+                raise TypeError(f"`{field.encode_name}` is no text; a JSON body may hold it")
+    return files
+
+
+def flatten(type_: Any, nested: bool = False) -> Iterator[Any]:
+    if isinstance(type_, types.Metadata):
+        yield from flatten(type_.type, nested)
+    elif isinstance(type_, types.UnionType):
+        for each in type_.types:
+            yield from flatten(each, nested)
+    elif isinstance(type_, types.CollectionType) and not nested:
+        yield from flatten(type_.item_type, True)
+    else:
+        yield type_

@@ -1,0 +1,107 @@
+"""One operation of the OpenAPI document, from what its function declares."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from .errors import Problem, title
+from .signature import Operation
+
+Schema = dict[str, Any]
+Describe = Callable[[Any], Schema]
+
+
+def types_of(operation: Operation) -> Iterator[Any]:
+    """What has a schema."""
+    for model in (operation.parameters, operation.headers, operation.cookies):
+        if model:
+            yield from (field.type for field in msgspec.structs.fields(model))
+    yield from (result.type for result in operation.results)
+    if operation.body:
+        yield operation.body.type
+
+
+def describe_operation(
+    path: str, method: str, operation: Operation, problems: frozenset[int], schema_of: Describe
+) -> Schema:
+    """https://spec.openapis.org/oas/v3.1.1.html#operation-object, without its id."""
+    function = operation.function
+    summary, _, description = (inspect.getdoc(function) or function.__name__).partition("\n")
+    if operation.query_body:
+        description += "\nThe query string may give the body's fields instead."
+    problems = problems.union(operation.problems)
+    if operation.body:
+        problems |= {415}
+    if operation.security:
+        problems |= {401, 403}
+    described: Schema = {
+        "summary": summary,
+        "tags": [function.__module__.rpartition(".")[2]],
+        "parameters": list(describe_parameters(operation, path, schema_of)),
+        "responses": describe_results(operation, method, schema_of)
+        | {str(status): describe_problem(status, schema_of) for status in sorted(problems)},
+    }
+    if description.strip():
+        described["description"] = description.strip()
+    if operation.body:
+        content = {"schema": schema_of(operation.body.type)}
+        described["requestBody"] = {
+            "required": operation.body.default is msgspec.NODEFAULT,
+            "content": dict.fromkeys(operation.body.media_types, content),
+        }
+    if operation.security:
+        described["security"] = [
+            {scheme.name: list(scheme.scopes)} if scheme else {} for scheme in operation.security
+        ]
+    return described
+
+
+def describe_parameters(operation: Operation, path: str, schema_of: Describe) -> Iterator[Schema]:
+    """https://spec.openapis.org/oas/v3.1.1.html#parameter-object"""
+    models = {
+        "query": operation.parameters,
+        "header": operation.headers,
+        "cookie": operation.cookies,
+    }
+    for place, model in models.items():
+        for field in msgspec.structs.fields(model) if model else ():
+            in_path = place == "query" and "{" + field.encode_name + "}" in path
+            yield {
+                "name": field.encode_name,
+                "in": "path" if in_path else place,
+                "required": in_path or field.required,
+                "schema": schema_of(field.type) | ({} if in_path else describe_default(field)),
+            }
+
+
+def describe_default(field: msgspec.structs.FieldInfo) -> Schema:
+    value = field.default
+    if field.default_factory is not msgspec.NODEFAULT:
+        value = field.default_factory()
+    if value is msgspec.NODEFAULT or value is msgspec.UNSET:
+        return {}
+    return {"default": msgspec.to_builtins(value)}
+
+
+def describe_results(operation: Operation, method: str, schema_of: Describe) -> Schema:
+    """https://spec.openapis.org/oas/v3.1.1.html#responses-object"""
+    responses: Schema = {}
+    for status, type_, media_type, headers in operation.results:
+        if status is None:
+            responses["default"] = {"description": "As the function answers"}
+            continue
+        response = responses.setdefault(str(status), {"description": title(status)})
+        if media_type:
+            response.setdefault("content", {})[media_type] = {"schema": schema_of(type_)}
+        if headers:
+            response["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+        if "ETag" in headers and method == "get":
+            responses["304"] = {"description": title(304)}
+    return responses
+
+
+def describe_problem(status: int, schema_of: Describe) -> Schema:
+    content = {"application/problem+json": {"schema": schema_of(Problem)}}
+    return {"description": title(status), "content": content}

@@ -1,0 +1,135 @@
+"""What the signature of a function declares: its parameters, its body, its results.
+
+It is read once, when the function is decorated. What cannot work is a `TypeError` that names it.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import NoneType
+from typing import Any, get_type_hints
+
+import msgspec
+from starlette.datastructures import UploadFile
+
+from .body import FORM, Body
+from .fields import find_lists, has_files
+from .markers import Cookie, Form, Header, Media, Query, find_markers, options
+from .results import Result, find_media_types, read_results
+from .security import Scheme
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a function declares, for the parser and for the schema.
+
+    `parameters` has those of the path and of the query string, in which `lists` may be repeated.
+    """
+
+    function: Callable[..., Any]
+    parameters: type[msgspec.Struct]
+    lists: frozenset[str]
+    headers: type[msgspec.Struct] | None
+    cookies: type[msgspec.Struct] | None
+    body: Body | None
+    results: tuple[Result, ...]
+    problems: tuple[int, ...]
+    query_body: bool
+    security: tuple[Scheme | None, ...]
+
+    @property
+    def media_type(self) -> str:
+        """Of a result that is no `Response`."""
+        return next((r.media_type for r in self.results[::-1] if r.media_type), "application/json")
+
+
+NOTHING = msgspec.defstruct("Nothing", [], forbid_unknown_fields=True)
+
+
+def read_signature(
+    function: Callable[..., Any],
+    problems: tuple[int, ...],
+    query_body: bool,
+    security: tuple[Scheme | None, ...],
+) -> Operation:
+    """Raises `TypeError` or `NameError` where it cannot work."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = [*inspect.signature(function).parameters.values()]
+    own = parameters[2 if parameters and parameters[0].name == "self" else 1 :]
+    if not parameters:
+        raise TypeError("its first parameter must be the request")
+    missing = [f"`{each.name}`" for each in own if each.name not in hints]
+    if missing or "return" not in hints:
+        raise TypeError(f"{', '.join(missing) or 'the result'} must be annotated")
+    fields: dict[Any, list[Any]] = {Query: [], Header: [], Cookie: []}
+    body = None
+    for parameter in own:
+        name, annotation = parameter.name, hints[parameter.name]
+        if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
+            raise TypeError(f"`{parameter}` cannot be given by its name")
+        if name == "body" or find_markers(annotation, Form, Media):
+            if body:
+                raise TypeError(f"`{body.name}` and `{name}` are two bodies")
+            body = read_body(parameter, annotation)
+            continue
+        marker, *others = find_markers(annotation, Query, Header, Cookie) or [Query()]
+        if others:
+            raise TypeError(f"`{name}` comes from two places")
+        given = marker.name or (name.replace("_", "-") if type(marker) is Header else name)
+        fields[type(marker)].append((name, annotation, read_default(parameter, given)))
+    if query_body and not (body and hasattr(body.type, "__struct_fields__")):
+        raise TypeError("query_body needs a `Struct` as JSON body")
+    query, headers, cookies = (define(function.__name__, each) for each in fields.values())
+    query = query or NOTHING
+    lists = find_lists(query) | (find_lists(body.type) if query_body and body else set())
+    results = tuple(read_results(hints["return"]))
+    # Raises where a type has no schema.
+    describe_types([*(each.type for each in results), *([body.type] if body else [])])
+    return Operation(
+        function, query, lists, headers, cookies, body, results, problems, query_body, security
+    )
+
+
+def read_default(parameter: inspect.Parameter, name: str) -> Any:
+    if isinstance(parameter.default, list | set | dict):
+        return msgspec.field(default_factory=lambda: copy(parameter.default), name=name)
+    given = parameter.default is not parameter.empty
+    return msgspec.field(default=parameter.default if given else msgspec.NODEFAULT, name=name)
+
+
+def define(name: str, fields: list[Any]) -> type[msgspec.Struct] | None:
+    if not fields:
+        return None
+    model = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    names = model.__struct_encode_fields__
+    if len(set(names)) < len(names):
+        raise TypeError(f"two parameters have one name among {', '.join(names)}")
+    if has_files(model):
+        raise TypeError("a file comes from a form")
+    return model
+
+
+def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
+    default = msgspec.NODEFAULT if parameter.default is parameter.empty else parameter.default
+    if find_markers(annotation, Form):
+        if not find_spec("python_multipart"):
+            raise TypeError("a form needs the extra `forms`: uv sync --extra forms")
+        [model] = [each for each in options(annotation) if each is not NoneType]
+        return Body(parameter.name, model, FORM[1:] if has_files(model) else FORM, default)
+    media_types = find_media_types(annotation) or ["application/json"]
+    return Body(parameter.name, annotation, tuple(media_types), default)
+
+
+def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The JSON schema of each, and the components that they share."""
+    return msgspec.json.schema_components(
+        annotations, schema_hook=describe_file, ref_template="#/components/schemas/{name}"
+    )
+
+
+def describe_file(type_: type) -> dict[str, Any]:
+    if type_ is UploadFile:
+        return {"type": "string", "format": "binary"}
+    raise NotImplementedError

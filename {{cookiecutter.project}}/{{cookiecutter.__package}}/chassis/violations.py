@@ -1,0 +1,146 @@
+"""Whether values are of a type, and each wrong one by its place: msgspec stops at the first."""
+
+from collections.abc import Container, Iterator
+from dataclasses import is_dataclass
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from itertools import islice
+from math import isfinite
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import msgspec
+
+from .errors import Invalid, Violation
+
+Model = TypeVar("Model", bound=msgspec.Struct)
+
+MOST_VIOLATIONS = 10
+# What is looked into when something is wrong. Each level converts what is below it again.
+MOST_LEVELS = 5
+MOST_ELEMENTS = 1000
+
+OPTIONAL = {Required, NotRequired}
+LISTS = {list, set, frozenset}
+
+
+def convert_texts(
+    values: dict[str, Any], model: type[Model], location: str, path: Container[str] = ()
+) -> Model:
+    """Texts, or lists of them, as a `model`; raises `Invalid`.
+
+    They come from the `location`, except those named in `path`.
+    """
+    try:
+        converted = msgspec.convert(values, model, strict=False)
+        names = zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True)
+        if all(is_exact(getattr(converted, f), values[n]) for f, n in names if n in values):
+            return converted
+    except msgspec.ValidationError:
+        pass
+    raise invalid(values, model, location, path, strict=False)
+
+
+def invalid(
+    value: Any, type_: Any, location: str, path: Container[str] = (), *, strict: bool
+) -> Invalid:
+    found = islice(find_violations(value, type_, strict), MOST_VIOLATIONS)
+    return Invalid([Violation("path" if p in path else location, p, d) for p, d in found])
+
+
+def is_exact(value: object, given: object) -> bool:
+    """Whether a text was the way to write a value.
+
+    msgspec takes 1.0 and 1e0 for an integer, rounds large ones, and takes nan, and 5 for a time.
+    """
+    if type(value) is int:
+        return str(value) == str(given)
+    if isinstance(value, float | Decimal):
+        return isfinite(value)
+    if isinstance(value, list | tuple) and isinstance(given, list):
+        return all(map(is_exact, value, given))
+    if isinstance(value, set | frozenset) and isinstance(given, list):
+        return set(map(type, value)) != {int} or set(given) <= set(map(str, value))
+    if isinstance(value, datetime | time | timedelta) and isinstance(given, str):
+        return not given.lstrip("+-").replace(".", "").isdecimal()
+    return True
+
+
+def find_violations(
+    value: Any, type_: Any, strict: bool, place: str = "", levels: int = MOST_LEVELS
+) -> Iterator[tuple[str, str]]:
+    """The place of each, as `items[0].name`, and what is wrong there."""
+    fault = find_fault(value, type_, strict)
+    texts = isinstance(value, dict) and not strict  # Each may be convertible, and inexact.
+    if levels and (fault or texts):
+        inner = find_inner(value, type_, strict, place, levels - 1)
+        for violation in inner:
+            fault = ""
+            yield violation
+    if fault:
+        detail, _, below = fault.partition(" - at `$")
+        yield (place + below.rstrip("`")).removeprefix("."), detail
+
+
+def find_fault(value: Any, type_: Any, strict: bool) -> str:
+    """What msgspec says, or empty."""
+    try:
+        converted = msgspec.convert(value, type_, strict=strict)
+    except msgspec.ValidationError as error:
+        return str(error)
+    if strict or is_exact(converted, value):
+        return ""
+    exact = "in digits alone" if type(converted) is int else "finite, and no number for a time"
+    return f"Expected `{type(converted).__name__}`, {exact}"
+
+
+def find_inner(
+    value: Any, type_: Any, strict: bool, place: str, levels: int
+) -> Iterator[tuple[str, str]]:
+    if get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    arguments = [each for each in get_args(type_) if each not in (NoneType, msgspec.UnsetType)]
+    if isinstance(value, list) and get_origin(type_) in LISTS:
+        for number, each in enumerate(value[:MOST_ELEMENTS]):
+            yield from find_violations(each, arguments[0], strict, f"{place}[{number}]", levels)
+    elif isinstance(value, dict) and get_origin(type_) is dict:
+        for name, each in islice(value.items(), MOST_ELEMENTS):
+            inner = f"{place}.{name[:100]}".removeprefix(".")
+            yield from find_violations(each, arguments[1], strict, inner, levels)
+    elif isinstance(value, dict) and (fields := read_fields(type_)) is not None:
+        for name, (field, required) in fields.items():
+            inner = f"{place}.{name}".removeprefix(".")
+            if name in value:
+                yield from find_violations(value[name], field, strict, inner, levels)
+            elif required:
+                yield inner, "Is required"
+        config = getattr(get_origin(type_) or type_, "__struct_config__", None)
+        if config and config.forbid_unknown_fields:
+            for name in [n for n in value if n not in fields and n != config.tag_field]:
+                yield f"{place}.{name[:100]}".removeprefix("."), "Is not known"
+    elif len(arguments) == 1 and get_origin(type_) in {Union, UnionType}:
+        yield from find_inner(value, arguments[0], strict, place, levels)
+
+
+def read_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
+    """The type of each field by its name in JSON, and whether it is required; of no class None."""
+    cls = get_origin(type_) or type_
+    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
+        return {f.encode_name: (f.type, f.required) for f in msgspec.structs.fields(type_)}
+    if not is_dataclass(cls) and not is_typeddict(cls):
+        return None
+    hints = get_type_hints(cls, include_extras=True)
+    info: Any = msgspec.inspect.type_info(cls)
+    types = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
+    return {f.encode_name: (types[f.name], f.required) for f in info.fields}
