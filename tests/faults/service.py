@@ -13,14 +13,22 @@ COMMANDS = {"runner": RUNNER, "hypercorn": HYPERCORN}
 ENDPOINTS = """
 import asyncio
 import os
+import time
 
 from sqlalchemy import func, select
-from starlette.responses import JSONResponse
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from .chassis.upstream import fetch_json
 
 kept = []
+
+
+async def note(seconds, name):
+    await asyncio.sleep(seconds)
+    with open(os.environ["DONE"], "a") as file:
+        file.write(f"{name}\\n")
 
 
 async def sleep(request):
@@ -79,7 +87,76 @@ async def leak(request):
     return JSONResponse(None)
 
 
+def note_in_thread(seconds, name):
+    time.sleep(seconds)
+    with open(os.environ["DONE"], "a") as file:
+        file.write(f"{name}\\n")
+
+
+async def note_in_transaction(database, seconds, name):
+    async with database.transaction():
+        await database.fetch_one("SELECT pg_sleep(:seconds)", {"seconds": seconds})
+    await note(0, name)
+
+
+async def fail(seconds, name):
+    await asyncio.sleep(seconds)
+    raise RuntimeError(name)
+
+
+async def accept(request):
+    "Work that is done after the answer, of the kind that is asked for."
+    query = request.query_params
+    arguments = float(query["seconds"]), query["name"]
+    tasks = {
+        "async": BackgroundTask(note, *arguments),
+        "thread": BackgroundTask(note_in_thread, *arguments),
+        "transaction": BackgroundTask(
+            note_in_transaction, request.state["database"], *arguments
+        ),
+        "failing": BackgroundTask(fail, *arguments),
+        "several": BackgroundTasks(
+            [BackgroundTask(note, float(query["seconds"]) / 3, query["name"]) for _ in range(3)]
+        ),
+    }
+    return JSONResponse(None, 202, background=tasks[query["kind"]])
+
+
+async def produce(seconds, name, end):
+    try:
+        while time.monotonic() < end:
+            yield b"data: 1\\n\\n"
+            await asyncio.sleep(seconds)
+    finally:
+        note_in_thread(0, name)
+
+
+def produce_in_thread(seconds, name, end):
+    try:
+        while time.monotonic() < end:
+            yield b"data: 1\\n\\n"
+            time.sleep(seconds)
+    finally:
+        note_in_thread(0, name)
+
+
+async def stream(request):
+    "An event each so many seconds, for so long."
+    query = request.query_params
+    make = produce_in_thread if "thread" in query else produce
+    end = time.monotonic() + float(query.get("for", 1000))
+    events = make(float(query["seconds"]), query["name"], end)
+    return StreamingResponse(events, media_type=query.get("type", "text/event-stream"))
+
+
+async def download(request):
+    return FileResponse(os.environ["FILE"])
+
+
 routes = [
+    Route("/accept", accept),
+    Route("/stream", stream),
+    Route("/download", download),
     Route("/sleep", sleep, methods=["GET", "POST"]),
     Route("/query", query),
     Route("/query-orm", query_orm),

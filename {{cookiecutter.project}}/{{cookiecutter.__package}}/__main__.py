@@ -9,8 +9,8 @@ from .app import app, drain
 from .chassis import server, supervisor
 from .chassis.limits import BODY_TIMEOUT
 
-# Seconds: for a body that has just begun, then for its request, then for the answer to leave.
-DRAIN_TIMEOUT = BODY_TIMEOUT + settings.REQUEST_TIMEOUT + 2
+# Seconds: for a body that has just begun, then for its request, then for what runs on after it.
+DRAIN_TIMEOUT = BODY_TIMEOUT + settings.REQUEST_TIMEOUT + settings.BACKGROUND_TIMEOUT + 2
 
 
 def main() -> int:

@@ -45,7 +45,7 @@ middleware += [
     Middleware(RequestLog, logger),
     Middleware(edge.SecurityHeaders),
     Middleware(errors.ErrorResponses, around=cors),
-    Middleware(Limits, drain, health.PROBES, settings.REQUEST_TIMEOUT),
+    Middleware(Limits, drain, health.PROBES, settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT),
     *cors,  # Inside the limits, which read the body: an early answer would leave it unread.
 ]
 if "*" not in settings.ALLOWED_HOSTS:

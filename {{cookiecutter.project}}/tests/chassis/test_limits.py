@@ -4,11 +4,17 @@ What it raises, the one around it answers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from starlette.exceptions import HTTPException
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis import limits
@@ -41,18 +47,30 @@ async def call(
     headers: list[tuple[bytes, bytes]] | None = None,
     version: str = "2",
     request_timeout: float = 15,
+    background_timeout: float = 30,
+    drain: Drain | None = None,
+    takes: int = 1000,
+    goes_after: float = 0,
     **options: Any,
 ) -> list[Message]:
-    """What the application sends to a client that sends these messages and then waits."""
+    """What the application sends to a client that sends these messages and then waits.
+
+    It takes so many messages, and goes after so many seconds.
+    """
     sent: list[Message] = []
     waiting = list(messages)
+    start = asyncio.get_running_loop().time()
 
     async def receive() -> Message:
         if not waiting:
             await asyncio.sleep(60)
+        if waiting[0] is END:
+            await asyncio.sleep(start + goes_after - asyncio.get_running_loop().time())
         return waiting.pop(0)
 
     async def send(message: Message) -> None:
+        if len(sent) == takes:
+            await asyncio.sleep(60)
         sent.append(message)
 
     scope = {
@@ -60,10 +78,11 @@ async def call(
         "http_version": version,
         "method": "GET",
         "path": path,
+        "query_string": b"",
         "headers": headers or [],
     }
-    drain = Drain()
-    limited = Limits(app, drain, {"/livez"}, request_timeout, **options)
+    drain = drain or Drain()
+    limited = Limits(app, drain, {"/livez"}, request_timeout, background_timeout, **options)
     await ErrorResponses(limited)(scope, receive, send)
     assert drain.in_flight == 0
     return sent
@@ -117,15 +136,94 @@ async def test_slow_request_is_504() -> None:
     assert start["status"] == 504
 
 
-async def test_answer_that_has_begun_is_broken_off() -> None:
-    """A second one cannot be begun; the server closes the connection."""
+async def start_response(send: Send, type_: bytes = b"text/csv") -> None:
+    headers = [(b"Content-Type", type_)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
 
+
+async def test_response_lasts_longer_than_a_request() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.body", "body": b"end"})
+
+    *_, last = await call(stream, body(b""), request_timeout=0.2)
+    assert last["body"] == b"end"
+
+
+async def test_response_that_fails_is_broken_off(caplog: pytest.LogCaptureFixture) -> None:
+    """A second one cannot be begun; the log has it once, as the server is not told."""
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        raise RuntimeError
+
+    (start,) = await call(stream, body(b""))
+    assert start["status"] == 200
+    assert caplog.messages == ["A response failed"]
+
+
+async def test_client_that_takes_nothing_is_given_up() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    taken = await call(stream, body(b""), takes=3, send_timeout=0.2)
+    assert len(taken) == 3
+
+
+@pytest.mark.parametrize("type_", [b"text/event-stream", b"text/event-stream; charset=utf-8"])
+async def test_event_stream_ends_with_the_service(type_: bytes) -> None:
+    closed = False
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal closed
+        try:
+            await start_response(send, type_)
+            await asyncio.sleep(60)
+        finally:
+            closed = True
+
+    *_, last = await call(stream, body(b""), drain=Drain(started=True))
+    assert closed
+    assert last == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_other_response_ends_by_itself() -> None:
+    """It may be one whose end its client misses."""
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        await asyncio.sleep(0.5)
+        await send({"type": "http.response.body", "body": b"end"})
+
+    *_, last = await call(stream, body(b""), drain=Drain(started=True))
+    assert last["body"] == b"end"
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], None),
+        ([True], "The service ended before a response was complete"),
+        ([True, False], "The service ended before what ran on after the response"),
+    ],
+)
+async def test_end_of_the_drain_ends_everything(
+    parts: list[bool], message: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for more in parts:
+            if more:
+                await start_response(send)
+            await send({"type": "http.response.body", "body": b"x", "more_body": more})
         await asyncio.sleep(60)
 
-    with pytest.raises(HTTPException):
-        await call(hang, body(b""), request_timeout=0.2)
+    drain = Drain(started=True, over=True)
+    answer = await call(hang, body(b""), drain=drain)
+    assert answer[0]["status"] == (200 if parts else 504)
+    assert caplog.messages == ([message] if message else [])
 
 
 async def test_handler_ends_when_its_client_goes() -> None:
@@ -148,17 +246,75 @@ async def test_work_after_the_answer_runs_to_its_end(disconnect: bool) -> None:
     assert done
 
 
+async def test_work_after_the_answer_is_bound(caplog: pytest.LogCaptureFixture) -> None:
+    async def work_on(scope: Scope, receive: Receive, send: Send) -> None:
+        await echo(scope, receive, send)
+        await asyncio.sleep(60)
+
+    assert len(await call(work_on, body(b""), background_timeout=0.2)) == 2
+    assert caplog.messages == ["What ran on after the response took over 0.2 s: cut"]
+
+
+async def test_server_that_cuts_work_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As Hypercorn does where a connection fails, and Daphne after each response."""
+
+    async def work_on(scope: Scope, receive: Receive, send: Send) -> None:
+        await echo(scope, receive, send)
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        await call(work_on, body(b""))
+    assert caplog.messages == ["The server cut what ran on after the response"]
+
+
+class Owners(BaseHTTPMiddleware):
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+
+@pytest.mark.parametrize("middleware", [[], [Middleware(Owners)]])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_background_task_runs_whatever_its_client_does(
+    stream: bool, middleware: list[Middleware]
+) -> None:
+    """A temporary file has to be deleted even where nobody downloads it to the end."""
+    done = False
+
+    async def note() -> None:
+        nonlocal done
+        await asyncio.sleep(0.3)
+        done = True
+
+    async def produce() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.1)
+
+    async def answer(request: Request) -> Response:
+        await asyncio.sleep(0.3)  # until its client is watched
+        background = BackgroundTask(note)
+        if stream:
+            return StreamingResponse(produce(), background=background)
+        return Response(background=background)
+
+    app = Starlette(routes=[Route("/", answer)], middleware=middleware)
+    messages = [body(b""), END]
+    await call(app, *messages, goes_after=0.6, request_timeout=0.5)
+    assert done
+
+
 async def test_failing_check_ends_no_other_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that fails is logged; the others are checked, now and later."""
     check = RequestInFlight.check
     failed = False
 
-    def fail_once(request: RequestInFlight, *values: float) -> None:
+    def fail_once(request: RequestInFlight, now: float, drain: Drain) -> None:
         nonlocal failed
         if not failed:
             failed = True
             raise RuntimeError
-        check(request, *values)
+        check(request, now, drain)
 
     monkeypatch.setattr(RequestInFlight, "check", fail_once)
     start, _ = await call(sleep, body(b""), request_timeout=0.2)

@@ -8,20 +8,27 @@ from dataclasses import dataclass
 # application has returned.
 QUIET = 0.2
 INTERVAL = 0.02  # seconds; an event would cost each request something
+CUT = 1.0  # seconds for what is cut at the end to be cleaned up and logged
 
 
 @dataclass
 class Drain:
-    """How many requests are `in_flight`, without probes, and whether the end has `started`."""
+    """How many requests are `in_flight`, without probes, and how far the end is.
+
+    Once it has `started`, what lasts as long as its client is ended; once its time is `over`,
+    whatever is left.
+    """
 
     in_flight: int = 0
     started: bool = False
+    over: bool = False
 
     async def run(self, max_seconds: float) -> None:
-        """Returns when no request came for `QUIET`, or after `max_seconds`."""
+        """Returns when no request came for `QUIET`, or after `max_seconds` and `CUT`."""
         self.started = True
         start = busy = time.monotonic()
-        while busy + QUIET > time.monotonic() < start + max_seconds:
+        while busy + QUIET > time.monotonic() < start + max_seconds + CUT:
+            self.over = time.monotonic() > start + max_seconds
             await asyncio.sleep(INTERVAL)
             if self.in_flight:
                 busy = time.monotonic()

@@ -1,16 +1,44 @@
 """A request in flight: its body is read for it, and it ends with its deadline or its client."""
 
 import asyncio
+import logging
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from .drain import Drain
+
 # Seconds until a request that still runs is watched for its client going away: most have ended by
 # then, and to watch takes half as long as a small request.
 WATCH_AFTER = 0.2
+END_TIMEOUT = 1.0  # seconds for the end of a stream to be sent
+LAST_PART: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one request may take: bytes, and seconds."""
+
+    max_body_size: int
+    body_timeout: float  # for the whole body
+    request_timeout: float  # from then until the response begins
+    send_timeout: float  # for a client to take one part of it
+    background_timeout: float  # for what runs on after the response
+
+
+class StreamEnded(Exception):
+    """The service ends, and with it a response that lasts as long as its client."""
+
+
+class Cut(Exception):
+    """What is lost by that is an error of the service."""
 
 
 class RequestInFlight:
@@ -19,17 +47,23 @@ class RequestInFlight:
     size = 0
     body: bytes | None = None  # when it has been read, until the application takes it
     accepted = 0.0  # when the body was there
+    response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
+    client_gone = False
+    alone_since = 0.0  # when the check first saw one of these two
+    sending = False
+    sending_since = 0.0  # when the check first saw this part
+    listening = 0  # calls of `receive` that wait for the client to go
     watcher: asyncio.Task[None] | None = None
     cancelled_by: Exception | None = None
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_size: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.task: asyncio.Task[Any] | None = asyncio.current_task()
         self.http_version = scope["http_version"]
         self.receive_more = receive
         self.send_on = send
-        self.max_body_size = max_body_size
+        self.bounds = bounds
         self.start = time.monotonic()
 
     async def read_body(self) -> None:
@@ -43,9 +77,9 @@ class RequestInFlight:
             chunks.append(message.get("body", b""))
             self.size += len(chunks[-1])
             more = message.get("more_body", False)
-            if self.size > self.max_body_size:
+            if self.size > self.bounds.max_body_size:
                 chunks.clear()
-        if self.size > self.max_body_size:
+        if self.size > self.bounds.max_body_size:
             raise self.too_large()
         self.accept(b"".join(chunks))
 
@@ -62,43 +96,108 @@ class RequestInFlight:
         return HTTPException(status, detail, close)
 
     def too_large(self) -> HTTPException:
-        return self.refuse(413, f"The body is over {self.max_body_size} bytes")
+        return self.refuse(413, f"The body is over {self.bounds.max_body_size} bytes")
 
     async def receive(self) -> Message:
+        """The body, and then that the client has gone, when it has."""
         body, self.body = self.body, None
-        if body is None:
-            return await self.receive_more()
-        return {"type": "http.request", "body": body, "more_body": False}
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        self.listening += 1
+        try:
+            await asyncio.wait([self.watch()])
+        finally:
+            self.listening -= 1
+        return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        self.response_ends = last
-        await self.send_on(message)
-        self.response_complete = last
+        """Raises `ClientDisconnect` where the server tells that nobody is there."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.response_start = message
+        else:
+            self.response_ends = kind == "http.response.pathsend" or (
+                kind == "http.response.body" and not message.get("more_body", False)
+            )
+        self.sending, self.sending_since = True, 0.0
+        try:
+            await self.send_on(message)
+        except OSError:
+            raise ClientDisconnect from None
+        self.sending = False
+        self.response_complete = self.response_ends
+
+    def lasts_as_long_as_its_client(self) -> bool:
+        """https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream"""
+        headers = self.response_start.get("headers", ()) if self.response_start else ()
+        return any(
+            name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+            for name, value in headers
+        )
 
     def cancel(self, reason: Exception) -> None:
         if self.task and not self.cancelled_by:
             self.cancelled_by = reason
             self.task.cancel()
 
-    def check(self, now: float, body_timeout: float, request_timeout: float) -> None:
+    async def conclude(self, reason: Exception) -> None:
+        """Ends what was cancelled for this reason, or raises it where it is the answer."""
+        if isinstance(reason, StreamEnded):
+            with suppress(OSError):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await self.send_on(LAST_PART)
+        elif isinstance(reason, Cut):
+            logger.error("%s", reason)
+        else:
+            raise reason from None
+
+    def check(self, now: float, drain: Drain) -> None:
         """Cancels it where it is late, and begins to watch its client.
 
         What runs on after a complete response, as a background task, is not the client's any more.
         """
-        if self.response_complete:
-            return
-        if not self.accepted:
-            if now > self.start + body_timeout:
+        if self.response_complete or self.client_gone:
+            self.alone_since = self.alone_since or now
+            seconds = self.bounds.background_timeout
+            if drain.over:
+                self.cancel(Cut("The service ended before what ran on after the response"))
+            elif now > self.alone_since + seconds:
+                self.cancel(Cut(f"What ran on after the response took over {seconds:g} s: cut"))
+        elif not self.accepted:
+            if drain.over or now > self.start + self.bounds.body_timeout:
                 slow = self.refuse(408, "The body took too long")
-                self.cancel(self.too_large() if self.size > self.max_body_size else slow)
-        elif now > self.accepted + request_timeout:
-            self.cancel(HTTPException(504, f"The request took over {request_timeout:g} s"))
-        elif not self.watcher and now > self.start + WATCH_AFTER:
-            self.watcher = asyncio.create_task(self.watch_client())
+                large = self.size > self.bounds.max_body_size
+                self.cancel(self.too_large() if large else slow)
+        elif not self.response_start:
+            seconds = self.bounds.request_timeout
+            if drain.over or now > self.accepted + seconds:
+                self.cancel(HTTPException(504, f"The request took over {seconds:g} s"))
+            elif not self.watcher and now > self.start + WATCH_AFTER:
+                self.watch()
+        else:
+            self.check_response(now, drain)
 
-    async def watch_client(self) -> None:
+    def check_response(self, now: float, drain: Drain) -> None:
+        if drain.started and self.lasts_as_long_as_its_client():
+            self.cancel(StreamEnded())
+        elif drain.over:
+            self.cancel(Cut("The service ended before a response was complete"))
+        elif self.sending:
+            self.sending_since = self.sending_since or now
+            if now > self.sending_since + self.bounds.send_timeout:
+                self.cancel(ClientDisconnect())
+        self.watch()
+
+    def watch(self) -> asyncio.Task[None]:
+        if not self.watcher:
+            self.watcher = asyncio.create_task(self.wait_for_disconnect())
+        return self.watcher
+
+    async def wait_for_disconnect(self) -> None:
+        """Where the application listens it is told; else it is cancelled."""
         while (await self.receive_more())["type"] != "http.disconnect":
             pass
         if not self.response_ends:
-            self.cancel(ClientDisconnect())
+            self.client_gone = True
+            if not self.listening:
+                self.cancel(ClientDisconnect())

@@ -6,13 +6,15 @@ import time
 from collections.abc import Container
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .drain import Drain
-from .in_flight import RequestInFlight
+from .in_flight import Bounds, RequestInFlight
 
 BODY_TIMEOUT = 10.0  # seconds
 MAX_BODY_SIZE = 1 << 20  # bytes
+SEND_TIMEOUT = 60.0  # seconds
 MAX_IN_FLIGHT = 2000
 # Seconds between two checks of all requests, which cost less than timers of each.
 CHECK_INTERVAL = 0.1
@@ -25,9 +27,10 @@ class Limits:
     """Reads the body before the application runs; ends what takes too long or has no client left.
 
     An answer before the end of the body can stop the other streams of an HTTP/2 connection.
-    `request_timeout` seconds are for the application, once the body is there; `probes` are paths
-    that are not counted. Raises `HTTPException`: 400, 408, 413, 503 or 504, or `ClientDisconnect`
-    where there is nobody to answer.
+    `request_timeout` seconds are from the end of the body to the beginning of the response, which
+    then lasts as long as its client takes it; what runs on after it has `background_timeout`.
+    `probes` are paths that are not counted. Raises `HTTPException`: 400, 408, 413, 503 or 504, or
+    `ClientDisconnect` where there is nobody to answer. What fails later is logged.
     """
 
     problems = (400, 408, 413, 503, 504)
@@ -38,16 +41,18 @@ class Limits:
         drain: Drain,
         probes: Container[str],
         request_timeout: float,
+        background_timeout: float,
         body_timeout: float = BODY_TIMEOUT,
         max_body_size: int = MAX_BODY_SIZE,
+        send_timeout: float = SEND_TIMEOUT,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.app = app
         self.drain = drain
         self.probes = probes
-        self.request_timeout = request_timeout
-        self.body_timeout = body_timeout
-        self.max_body_size = max_body_size
+        self.bounds = Bounds(
+            max_body_size, body_timeout, request_timeout, send_timeout, background_timeout
+        )
         self.max_in_flight = max_in_flight
         self.requests: set[RequestInFlight] = set()
         self.checking: asyncio.AbstractEventLoop | None = None
@@ -56,7 +61,7 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = RequestInFlight(scope, receive, send, self.max_body_size)
+        request = RequestInFlight(scope, receive, send, self.bounds)
         counted = scope["path"] not in self.probes
         self.drain.in_flight += counted
         self.requests.add(request)
@@ -79,9 +84,19 @@ class Limits:
             await self.app(scope, request.receive, request.send)
         except asyncio.CancelledError:
             if not request.cancelled_by or not request.task:
+                if request.response_complete:
+                    logger.error("The server cut what ran on after the response")
                 raise
             request.task.uncancel()
-            raise request.cancelled_by from None
+            await request.conclude(request.cancelled_by)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            if not request.response_start:
+                raise
+            # Not for the server, which would log it again; it sees that the response has no end.
+            after = "What ran on after the response" if request.response_complete else "A response"
+            logger.exception("%s failed", after)
         finally:
             self.drain.in_flight -= counted
             self.requests.discard(request)
@@ -96,6 +111,6 @@ class Limits:
         now = time.monotonic()
         for request in self.requests:
             try:
-                request.check(now, self.body_timeout, self.request_timeout)
+                request.check(now, self.drain)
             except Exception:
                 logger.exception("The limits of a request could not be checked")
