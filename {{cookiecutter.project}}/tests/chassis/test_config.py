@@ -35,6 +35,26 @@ def test_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         config.Settings(str(tmp_path / "none"))
 
 
+def test_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=1\n", encoding="utf-8-sig")
+    assert config.Settings(str(tmp_path / ".env")).read("PORT", casts.port, "8000") == 1
+
+
+def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PORT=1\n", encoding="utf-16")
+    with pytest.raises(SystemExit, match="cannot be read: it is not UTF-8"):
+        config.Settings(str(tmp_path / ".env"))
+
+
+def test_folder_named_as_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="must be a file"):
+        config.Settings(None)
+
+
 def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
     with pytest.raises(SystemExit) as raised:
         config.Settings(str(file)).read("LOG_LEVEL", casts.level, "info")

@@ -15,14 +15,21 @@ class Settings:
     """The environment comes first, then the lines of a file.
 
     It is the `file` that ENV_FILE names, none where that is empty; without ENV_FILE it is `.env`,
-    where that is there. Raises `SystemExit` where the named one is not.
+    where that is there. Raises `SystemExit` where the named one is not, or it cannot be read.
     """
 
     def __init__(self, file: str | None) -> None:
         path = Path(".env" if file is None else file)
         if file and not path.is_file():
             raise SystemExit("ENV_FILE must name a file, or be empty; see .env.example")
-        self.config = Config(path if path.is_file() else None)
+        if file != "" and path.exists() and not path.is_file():
+            raise SystemExit(f"{path.absolute()} must be a file; see .env.example")
+        try:
+            # With or without a byte order mark, as editors on Windows write it.
+            self.config = Config(path if path.is_file() else None, encoding="utf-8-sig")
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SystemExit(f"{path.absolute()} cannot be read: {reason}") from None
 
     def read(self, key: str, cast: Cast[T], default: str) -> T:
         """The value of `key`, or `default` where it is empty, as `cast` gives it.
