@@ -18,7 +18,8 @@ def apply(project: Path, name: str, home: Path, revision: str = "0002", without:
     """
     text = (project / f"docs/recipes/{name}.md").read_text()
     # The numbers of the migrations: the last one's, and the recipe's.
-    text = text.replace("0001", f"{int(revision) - 1:04}").replace("0002", revision)
+    numbers = {"0001": f"{int(revision) - 1:04}", "0002": revision}
+    text = re.sub(r"\b000[12]\b", lambda number: numbers[number[0]], text)
     if without:
         assert text.count(f"{without}\n") == 1, f"{without} is not one line of {name}"
         text = text.replace(f"{without}\n", "")

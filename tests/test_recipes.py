@@ -11,6 +11,20 @@ pytestmark = pytest.mark.slow
 
 RECIPES = sorted(path.stem for path in (SERVICE / "docs/recipes").glob("*.md"))
 RULES = ["tests/chassis/test_policies.py", "tests/chassis/test_layers.py"]
+# A line of a recipe, and the test of the recipe's that must fail without it.
+LEFT_OUT = [
+    ("crud", "    require_match(if_match, str(post.version))", "test_change_names_its_version"),
+    (
+        "idempotency-key",
+        '            await database.execute(keep, {"key": key, "answer": answer})',
+        "test_answer_is_repeated",
+    ),
+    (
+        "outbox",
+        '            await database.execute(POSTPONE, {"id": message["id"]})',
+        "test_failed_message_waits_while_others_go",
+    ),
+]
 
 
 def own_tests(project: Path, name: str) -> list[str]:
@@ -27,7 +41,7 @@ def check_style(project: Path) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_is_followed(tmp_path: Path, name: str) -> None:
-    """Lint, types, its own test, the owner's, and the rules for every route."""
+    """Its own test, the owner's, and the rules for every route."""
     project = bake(tmp_path)
     install(project)
     apply(project, name, tmp_path)
@@ -35,3 +49,13 @@ def test_recipe_is_followed(tmp_path: Path, name: str) -> None:
     owners = sorted(str(path.relative_to(project)) for path in project.glob("tests/test_*.py"))
     assert {*own_tests(project, name)} <= {*owners}
     run(project, "pytest", "-q", *owners, *RULES)
+
+
+@pytest.mark.parametrize(("name", "line", "test"), LEFT_OUT)
+def test_recipe_needs_its_lines(tmp_path: Path, name: str, line: str, test: str) -> None:
+    """Negative control."""
+    project = bake(tmp_path)
+    install(project)
+    apply(project, name, tmp_path, without=line)
+    with pytest.raises(AssertionError, match=rf"FAILED \S+::{test}\b"):
+        run(project, "pytest", "-q", *own_tests(project, name))
