@@ -33,6 +33,10 @@ def own_tests(project: Path, name: str) -> list[str]:
     return sorted(set(re.findall(r"`(tests/test_\w+\.py)`", text)))
 
 
+def owners_tests(project: Path) -> list[str]:
+    return sorted(str(path.relative_to(project)) for path in project.glob("tests/test_*.py"))
+
+
 def check_style(project: Path) -> None:
     run(project, "ruff", "check")
     run(project, "ruff", "format", "--check")
@@ -46,9 +50,22 @@ def test_recipe_is_followed(tmp_path: Path, name: str) -> None:
     install(project)
     apply(project, name, tmp_path)
     check_style(project)
-    owners = sorted(str(path.relative_to(project)) for path in project.glob("tests/test_*.py"))
-    assert {*own_tests(project, name)} <= {*owners}
-    run(project, "pytest", "-q", *owners, *RULES)
+    assert {*own_tests(project, name)} <= {*owners_tests(project)}
+    run(project, "pytest", "-q", *owners_tests(project), *RULES)
+
+
+def test_recipes_go_together(tmp_path: Path) -> None:
+    """All of them in one project, whose imports ruff sorts; httpx2 renames what others import."""
+    project = bake(tmp_path)
+    install(project)
+    number = 1
+    for name in sorted(RECIPES, key="httpx2".__eq__):
+        number += "--rev-id" in (project / f"docs/recipes/{name}.md").read_text()
+        apply(project, name, tmp_path, f"{number:04}")
+        run(project, "ruff", "check", "--quiet", "--select", "I", "--fix")
+        run(project, "ruff", "format", "--quiet")
+    check_style(project)
+    run(project, "pytest", "-q", *owners_tests(project), *RULES)
 
 
 @pytest.mark.parametrize(("name", "line", "test"), LEFT_OUT)
