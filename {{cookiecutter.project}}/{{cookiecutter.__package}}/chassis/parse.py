@@ -46,9 +46,11 @@ def parse_parameters(
         return {}
     if query.keys() & path:
         raise Invalid([Violation("query", name, "Is not known") for name in query.keys() & path])
-    # What a convertor made is read as its text again: the signature says what it is.
-    texts = {n: v if type(v) not in CONVERTED else str(v) for n, v in path.items()}
-    return msgspec.structs.asdict(convert_texts(query | texts, model, "query", path))
+    values = query | path
+    for name, value in path.items():
+        if type(value) in CONVERTED:  # It is the signature that says what it is.
+            values[name] = str(value)
+    return msgspec.structs.asdict(convert_texts(values, model, "query", path))
 
 
 def parse_query(query_string: bytes, lists: Container[str] = ()) -> dict[str, Any]:

@@ -45,7 +45,10 @@ def convert_texts(
     try:
         converted = msgspec.convert(values, model, strict=False)
         names = zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True)
-        if all(is_exact(getattr(converted, f), values[n]) for f, n in names if n in values):
+        for field, name in names:
+            if name in values and not is_exact(getattr(converted, field), values[name]):
+                break
+        else:
             return converted
     except msgspec.ValidationError:
         pass
@@ -65,7 +68,7 @@ def is_exact(value: object, given: object) -> bool:
     msgspec takes 1.0 and 1e0 for an integer, rounds large ones, and takes nan, and 5 for a time.
     """
     if type(value) is int:
-        return str(value) == str(given)
+        return str(value) == given
     if isinstance(value, float | Decimal):
         return isfinite(value)
     if isinstance(value, list | tuple) and isinstance(given, list):
