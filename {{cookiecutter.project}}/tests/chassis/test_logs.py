@@ -1,9 +1,13 @@
 import asyncio
-import io
 import json
 import logging
+import os
+import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +33,18 @@ def configured() -> Iterator[None]:
 
 
 @pytest.fixture
-def read_events(capsys: pytest.CaptureFixture[str]) -> ReadEvents:
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that is logged to."""
+    file = tmp_path / "log"
+    with file.open("wb") as opened:
+        monkeypatch.setattr(logs.output, "fd", opened.fileno())
+        yield file
+
+
+@pytest.fixture
+def read_events(log: Path) -> ReadEvents:
     """Reads what has been logged."""
-    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return lambda: [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def test_record_is_an_event(read_events: ReadEvents) -> None:
@@ -48,7 +61,7 @@ def test_extra_is_fields_of_the_event(read_events: ReadEvents) -> None:
     """Of any type, and beside the event's own fields, which it does not replace."""
     logger.info("sent", extra={"order_id": 7, "place": object, "level": "loud"})
     (event,) = read_events()
-    assert (event["order_id"], event["level"]) == (7, "info")
+    assert (event["order_id"], event["level"], event["level_"]) == (7, "info", "loud")
     assert event["place"] == str(object)
 
 
@@ -93,53 +106,133 @@ def test_text_that_is_no_utf_8_is_logged(read_events: ReadEvents) -> None:
     assert event["odd"] == "\udfff"
 
 
-class Full(io.StringIO):
-    def write(self, text: str) -> int:
-        raise OSError(28, "No space left on device")
+def test_warning_of_python_is_an_event(read_events: ReadEvents) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # The tests make them errors, and catch them.
+        logging.captureWarnings(False)
+        logs.configure(PACKAGE, "info")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    (event,) = read_events()
+    assert event["level"] == "warning"
+    assert "DeprecationWarning: old" in event["message"]
 
 
-def test_lines_that_cannot_be_written_are_counted(
+HOOKS = """
+import sys, threading
+from {{ cookiecutter.__package }}.chassis import logs
+
+class Odd:
+    def __del__(self):
+        raise ValueError("in a finalizer")
+
+logs.configure("{{ cookiecutter.__package }}", "info")
+thread = threading.Thread(target=lambda: 1 / 0, name="upkeep")
+thread.start()
+thread.join()
+odd = Odd()
+del odd
+raise KeyError("at the top")
+"""
+
+
+def test_error_that_nobody_caught_is_an_event() -> None:
+    """In a thread, in a finalizer, and in the program itself."""
+    done = subprocess.run([sys.executable, "-c", HOOKS], capture_output=True, text=True, timeout=20)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["level"] for event in events] == ["error"] * 3
+    assert events[0]["message"] == "upkeep failed"
+    for event, name in zip(events, ["ZeroDivisionError", "ValueError", "KeyError"], strict=True):
+        assert name in event["traceback"]
+    assert done.returncode == 1
+
+
+def test_stack_is_a_field(read_events: ReadEvents) -> None:
+    logger.info("here", stack_info=True)
+    (event,) = read_events()
+    assert "test_stack_is_a_field" in event["stack"]
+
+
+def fill(pipe: int) -> int:
+    """How many bytes a pipe took until it was full."""
+    os.set_blocking(pipe, False)
+    size = 0
+    with suppress(BlockingIOError):
+        while True:
+            size += os.write(pipe, bytes(1000))
+    os.set_blocking(pipe, True)
+    return size
+
+
+def test_reader_that_does_not_read_stops_nobody(
     read_events: ReadEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody notices but the log, which tells when it can again."""
+    """Some lines wait, later ones are lost, and the log tells how many when it can again."""
+    read, write = os.pipe()
+    fill(write)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", Full())
-        logger.info("one")
-        logger.info("two")
-    logger.info("three")
-    messages = [event["message"] for event in read_events()]
-    assert messages == ["three", "2 lines of the log were lost"]
+        patch.setattr(logs.output, "fd", write)
+        for number in range(5000):
+            logger.info("%s", f"{number} " + "x" * 50)
+    logger.info("last")
+    os.close(read)
+    os.close(write)
+    events = read_events()
+    kept = len(events) - 2
+    assert [event["message"].split()[0] for event in events[:kept]] == [str(n) for n in range(kept)]
+    assert events[kept]["message"] == "last"
+    assert events[-1]["message"] == f"{5000 - kept} lines of the log were lost"
 
 
-def test_count_of_lost_lines_is_kept_until_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a disk that has room for one line."""
-
-    class Small(io.StringIO):
-        room = 1
-
-        def write(self, text: str) -> int:
-            self.room -= 1
-            if self.room < 0:
-                raise OSError(28, "No space left on device")
-            return super().write(text)
-
-    output = logs.Output()
-    monkeypatch.setattr(sys, "stderr", Full())
-    output.write("a\nb\n")
-    monkeypatch.setattr(sys, "stderr", Small())
-    output.write("c\n")
-    assert output.lost == 2
-
-
-def test_terminal_shows_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("sink", ["full", "broken", "closed", "none"])
+def test_sink_that_fails_is_no_error(
+    read_events: ReadEvents, monkeypatch: pytest.MonkeyPatch, sink: str
 ) -> None:
+    """Its lines are written when it can be, as on a disk that has room again."""
+    read, write = os.pipe()
+    os.close(read)
+    if sink == "full":
+        write = os.open("/dev/full", os.O_WRONLY)
+    if sink == "closed":
+        os.close(write)
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.output, "fd", None if sink == "none" else write)
+        logger.info("one")
+    logger.info("two")
+    assert [event["message"] for event in read_events()] == ["one", "two"]
+
+
+def test_part_of_a_line_that_was_written_is_completed(
+    read_events: ReadEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pipe takes it that does not block."""
+    read, write = os.pipe()
+    size = fill(write)
+    os.read(read, 4096)
+    os.set_blocking(write, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.output, "fd", write)
+        logger.info("x" * 10_000)
+        taken = os.read(read, 100_000)[size - 4096 :]
+        logger.info("last")
+        taken += os.read(read, 100_000)
+    assert [len(json.loads(line)["message"]) for line in taken.splitlines()] == [10_000, 4]
+
+
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", "2> >(true)"])
+def test_exit_code_does_not_depend_on_the_log(stream: str) -> None:
+    """Python would make it 120, where it cannot flush."""
+    program = f"from {PACKAGE}.chassis import logs; logs.configure('{PACKAGE}', 'info').info('x')"
+    command = f'exec {sys.executable} -c "{program}" {stream}'
+    assert subprocess.run(["/bin/bash", "-c", command], timeout=20).returncode == 0
+
+
+def test_terminal_shows_text(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the id of the request where one failed."""
-    monkeypatch.setattr(logs.output, "as_json", False)
+    monkeypatch.setattr(logs.output, "is_terminal", True)
     token = request_id.set("abc-1")
     logger.info("sent", extra={"order_id": 7})
     logger.error("failed")
     request_id.reset(token)
-    first, second = capsys.readouterr().err.splitlines()
+    first, second = log.read_text().splitlines()
     assert first.endswith(" INFO sent order_id=7")
     assert second.endswith(" ERROR failed [abc-1]")

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
+from {{ cookiecutter.__package }}.chassis.logs import output
 from {{ cookiecutter.__package }}.chassis.request_id import RequestId
 from {{ cookiecutter.__package }}.chassis.request_log import RequestLog
 
@@ -23,15 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 @pytest.fixture
-def read_events(capsys: pytest.CaptureFixture[str]) -> Iterator[ReadEvents]:
+def read_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadEvents]:
     """Reads the requests that have been logged."""
 
     async def read() -> list[dict[str, Any]]:
         await asyncio.sleep(0)  # They are written when the event loop comes round.
-        return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        return [json.loads(line) for line in file.read_text().splitlines()]
 
+    file = tmp_path / "log"
     logger.setLevel(logging.INFO)
-    yield read
+    with file.open("wb") as opened:
+        monkeypatch.setattr(output, "fd", opened.fileno())
+        yield read
     logger.setLevel(logging.NOTSET)
 
 

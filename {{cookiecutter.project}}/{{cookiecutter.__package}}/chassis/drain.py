@@ -11,6 +11,14 @@ INTERVAL = 0.02  # seconds; an event would cost each request something
 CUT = 1.0  # seconds for what is cut at the end to be cleaned up and logged
 
 
+class StreamEnded(Exception):
+    """The service ends, and with it a response that lasts as long as its client."""
+
+
+class Cut(Exception):
+    """What is lost by that is an error of the service."""
+
+
 @dataclass
 class Drain:
     """How many requests are `in_flight`, without probes, and how far the end is.

@@ -1,17 +1,17 @@
-"""A request in flight: its body is read for it, and it ends with its deadline or its client."""
+"""A request in flight: it ends with its deadline or its client."""
 
 import asyncio
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from .drain import Drain
+from .bounds import BoundedBody, Bounds
+from .drain import Cut, Drain, StreamEnded
 
 # Seconds until a request that still runs is watched for its client going away: most have ended by
 # then, and to watch takes half as long as a small request.
@@ -22,31 +22,9 @@ LAST_PART: Message = {"type": "http.response.body", "body": b"", "more_body": Fa
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """What one request may take: bytes, and seconds."""
-
-    max_body_size: int
-    body_timeout: float  # for the whole body
-    request_timeout: float  # from then until the response begins
-    send_timeout: float  # for a client to take one part of it
-    background_timeout: float  # for what runs on after the response
-
-
-class StreamEnded(Exception):
-    """The service ends, and with it a response that lasts as long as its client."""
-
-
-class Cut(Exception):
-    """What is lost by that is an error of the service."""
-
-
-class RequestInFlight:
+class RequestInFlight(BoundedBody):
     """`cancel` ends its task, and `cancelled_by` says why."""
 
-    size = 0
-    body: bytes | None = None  # when it has been read, until the application takes it
-    accepted = 0.0  # when the body was there
     response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
@@ -65,38 +43,6 @@ class RequestInFlight:
         self.send_on = send
         self.bounds = bounds
         self.start = time.monotonic()
-
-    async def read_body(self) -> None:
-        """Drops what is over the limit. Raises `HTTPException` 413, or `ClientDisconnect`."""
-        chunks: list[bytes] = []
-        more = True
-        while more:
-            message = await self.receive_more()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunks.append(message.get("body", b""))
-            self.size += len(chunks[-1])
-            more = message.get("more_body", False)
-            if self.size > self.bounds.max_body_size:
-                chunks.clear()
-        if self.size > self.bounds.max_body_size:
-            raise self.too_large()
-        self.accept(b"".join(chunks))
-
-    def accept(self, body: bytes) -> None:
-        self.body = body
-        self.accepted = time.monotonic()
-
-    def refuse(self, status: int, detail: str) -> HTTPException:
-        """An error after which the connection is closed, where the protocol lets an answer say so.
-
-        https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
-        """
-        close = {"Connection": "close"} if self.http_version < "2" else None
-        return HTTPException(status, detail, close)
-
-    def too_large(self) -> HTTPException:
-        return self.refuse(413, f"The body is over {self.bounds.max_body_size} bytes")
 
     async def receive(self) -> Message:
         """The body, and then that the client has gone, when it has."""

@@ -9,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .bounds import Bounds
 from .drain import Drain
-from .in_flight import Bounds, RequestInFlight
+from .in_flight import RequestInFlight
 
 BODY_TIMEOUT = 10.0  # seconds
 MAX_BODY_SIZE = 1 << 20  # bytes

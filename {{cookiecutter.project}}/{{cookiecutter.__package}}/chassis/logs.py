@@ -3,49 +3,39 @@
 import json
 import logging
 import sys
+import threading
 import traceback
-from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 
 import msgspec
 
+from .log_output import Output
 from .request_id import request_id
 
-# What an event or every record has: any other attribute of a record came by `extra`.
-RESERVED = {"time", "level", "message", "request_id", "trace_id", "asctime", "taskName"}
-RESERVED |= logging.makeLogRecord({}).__dict__.keys()
+# What any record has: any other attribute came by `extra`, and is a field of the event,
+RECORD_FIELDS = {"message", "asctime", "taskName", *logging.makeLogRecord({}).__dict__}
+# under another name where the event has its own.
+EVENT_FIELDS = {"time", "level", "request_id", "trace_id", "traceback", "stack"}
 
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 encoder = msgspec.json.Encoder(enc_hook=str)
+logger = logging.getLogger(__name__)
 
 
-class Output:
-    """Standard error. Lines that it does not take are lost, and counted; nobody waits or fails."""
-
-    as_json = True
-    lost = 0
-
-    def write(self, lines: str) -> None:
-        try:
-            sys.stderr.write(lines)
-        except (OSError, ValueError):
-            self.lost += lines.count("\n")
-            return
-        if self.lost:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(format_event("error", f"{self.lost} lines of the log were lost"))
-                self.lost = 0
+def tell_loss(number: int) -> str:
+    return format_event("error", f"{number} lines of the log were lost")
 
 
-output = Output()
+output = Output(tell_loss)
 
 
 def format_event(level: str, message: str, **fields: object) -> str:
     """A line: JSON, or for a terminal the message, and the id of a request that failed."""
     now = datetime.now(UTC)
     id_ = request_id.get()
-    if not output.as_json:
+    if output.is_terminal:
         ending = f" [{id_}]" if id_ and level in {"error", "critical"} else ""
         return f"{now:%H:%M:%S} {level.upper()} {message}{ending}\n"
     event = {
@@ -73,27 +63,65 @@ class EventHandler(logging.Handler):
             line = format_event("error", f"{place} logs what fails with {type(error).__name__}")
         output.write(line)
 
+    def flush(self) -> None:
+        """At the exit of the process, by `logging` itself."""
+        output.flush(seconds=1)
+
     def format_record(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
-        fields = {k: v for k, v in record.__dict__.items() if k not in RESERVED}
-        if not output.as_json:
+        fields = {
+            f"{name}_" if name in EVENT_FIELDS else name: value
+            for name, value in record.__dict__.items()
+            if name not in RECORD_FIELDS
+        }
+        if output.is_terminal:
             message += "".join(f" {name}={value}" for name, value in fields.items())
+        if record.stack_info:
+            fields["stack"] = record.stack_info
         if record.exc_info:
             fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-            message = message if output.as_json else f"{message}\n{fields['traceback']}"
+        if output.is_terminal:
+            texts = [str(fields[name]) for name in ("stack", "traceback") if name in fields]
+            message = "\n".join([message, *texts])
         return format_event(record.levelname.lower(), message, **fields)
+
+
+def log_uncaught(
+    type_: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    logger.error("An error was not caught", exc_info=(type_, error, trace))
+
+
+def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread else "a thread"
+    error = args.exc_value or args.exc_type()
+    logger.error("%s failed", name, exc_info=(args.exc_type, error, args.exc_traceback))
+
+
+def log_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    error = args.exc_value or args.exc_type()
+    exc_info = (args.exc_type, error, args.exc_traceback)
+    logger.error("%s %r", args.err_msg or "An error was ignored in", args.object, exc_info=exc_info)
 
 
 def configure(package: str, level: str) -> logging.Logger:
     """Makes all that the process logs events: of the package from `level` on, else warnings.
 
-    The logger of the package.
+    Python's own warnings too, and errors that nobody caught. The logger of the package.
     """
-    output.as_json = not sys.stderr.isatty()
+    if output.fd is None:
+        output.open()
     root = logging.getLogger()
     if not any(isinstance(handler, EventHandler) for handler in root.handlers):
         root.addHandler(EventHandler())
-    logger = logging.getLogger(package)
-    logger.setLevel(level.upper())
-    root.setLevel(max(logging.WARNING, logger.level))
-    return logger
+    logging.captureWarnings(True)
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = log_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = log_uncaught_in_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = log_unraisable
+    package_logger = logging.getLogger(package)
+    package_logger.setLevel(level.upper())
+    root.setLevel(max(logging.WARNING, package_logger.level))
+    return package_logger

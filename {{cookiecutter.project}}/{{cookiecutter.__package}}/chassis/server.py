@@ -15,6 +15,7 @@ from hypercorn.utils import LifespanFailureError
 from starlette.applications import Starlette
 
 from .drain import Drain
+from .logs import output
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -74,6 +75,7 @@ def run(app: Any, config: Config, drain: Drain, drain_timeout: float) -> None:
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(serve_until_drained(app, config, drain, drain_timeout))
+        output.flush(seconds=1)  # A worker's exit does not: it is a fork.
     except LifespanFailureError as error:
         stage = "start" if "startup" in str(error).partition(".")[0] else "end"
         raise SystemExit(f"The {stage} failed: {str(error).splitlines()[-2]}") from None

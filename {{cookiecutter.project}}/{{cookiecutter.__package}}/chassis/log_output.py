@@ -1,0 +1,74 @@
+"""Where the lines of the log go: nobody waits for it, and nothing fails with it."""
+
+import os
+import select
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+MAX_WAITING = 1 << 18  # bytes
+# To what is ready, so much is written without blocking:
+# https://docs.python.org/3/library/select.html#select.PIPE_BUF
+PART = getattr(select, "PIPE_BUF", 4096)
+
+
+class Output:
+    """Standard error. What it does not take waits, up to 256 KiB; more is lost, and counted.
+
+    They are written with later ones, when it takes some again, followed by what `tell_loss` makes
+    of the number of those that are lost.
+    """
+
+    def __init__(self, tell_loss: Callable[[int], str]) -> None:
+        self.tell_loss = tell_loss
+        self.fd: int | None = None
+        self.is_terminal = False
+        self.waiting = bytearray()
+        self.lost = 0
+        self.lock = threading.RLock()
+
+    def open(self) -> None:
+        """A descriptor of its own: the number 2 may be closed, and then be a connection's."""
+        with suppress(AttributeError, OSError, ValueError):  # There is no standard error.
+            self.fd = os.dup(sys.stderr.fileno())
+            self.is_terminal = os.isatty(self.fd)
+            if stat.S_ISFIFO(os.fstat(self.fd).st_mode):
+                # Another process may fill the pipe between a look at it and the write. Opened
+                # anew, it does not block this one, and goes on to block those that expect it.
+                path, flags = f"/dev/fd/{self.fd}", os.O_WRONLY | os.O_NONBLOCK
+                self.fd = os.open(path, flags)
+
+    def write(self, lines: str) -> None:
+        with self.lock:
+            if len(self.waiting) > MAX_WAITING:
+                self.flush()
+            if len(self.waiting) > MAX_WAITING:
+                self.lost += lines.count("\n")
+                return
+            self.waiting += lines.encode(errors="backslashreplace")
+            self.flush()
+            if self.lost and not self.waiting:
+                self.waiting += self.tell_loss(self.lost).encode()
+                self.lost = 0
+                self.flush()
+
+    def flush(self, seconds: float = 0) -> None:
+        """Waits so long for a reader, and not at all by default."""
+        deadline = time.monotonic() + seconds
+        with self.lock, suppress(OSError):
+            while self.fd is not None and self.waiting:
+                if not is_ready(self.fd, max(0, deadline - time.monotonic())):
+                    break
+                written = os.write(self.fd, self.waiting[:PART])
+                del self.waiting[:written]
+
+
+def is_ready(fd: int, seconds: float) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(seconds * 1000))
