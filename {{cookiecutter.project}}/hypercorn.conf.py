@@ -9,7 +9,7 @@ in a comment. https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuri
 from importlib.util import find_spec
 
 from {{ cookiecutter.__package }} import settings
-from {{ cookiecutter.__package }}.chassis import embedded, logs
+from {{ cookiecutter.__package }}.chassis import embedded, limits, logs
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
 bind = [f"{settings.HOST}:{settings.PORT}"]
@@ -34,6 +34,9 @@ worker_class = "uvloop" if find_spec("uvloop") else "asyncio"
 # max_requests, max_requests_jitter: a worker that ends itself drops requests; nothing here leaks.
 # The same for one connection: past this number HTTP/2 streams in flight would be lost.
 keep_alive_max_requests = 2**31
+# Of WebSockets: a message as long as a body may be, and pings that keep them through proxies.
+websocket_max_message_size = limits.MAX_BODY_SIZE
+websocket_ping_interval = 20  # seconds
 include_server_header = False  # Of use to attackers alone; 5 µs a request.
 
 # The service logs its requests itself; what the server has to say goes the same way.

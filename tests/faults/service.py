@@ -18,7 +18,7 @@ import time
 from sqlalchemy import func, select
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from .chassis.upstream import fetch_json
 
@@ -153,7 +153,32 @@ async def download(request):
     return FileResponse(os.environ["FILE"])
 
 
+async def talk(websocket):
+    "Answers what it is sent, and writes its name when it ends."
+    await websocket.accept()
+    try:
+        while (text := await websocket.receive_text()) != "fail":
+            await asyncio.sleep(float(websocket.query_params.get("seconds", 0)))
+            await websocket.send_text(text)
+        raise RuntimeError(text)
+    finally:
+        note_in_thread(0, websocket.path_params["name"])
+
+
+async def push(websocket):
+    "Never listens."
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.send_text("x" * int(websocket.query_params.get("size", 1)))
+            await asyncio.sleep(float(websocket.query_params.get("seconds", 0.2)))
+    finally:
+        note_in_thread(0, websocket.path_params["name"])
+
+
 routes = [
+    WebSocketRoute("/talk/{name}", talk),
+    WebSocketRoute("/push/{name}", push),
     Route("/accept", accept),
     Route("/stream", stream),
     Route("/download", download),

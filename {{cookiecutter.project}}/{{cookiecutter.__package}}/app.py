@@ -31,6 +31,7 @@ if settings.DEMOS:
 
 # The first is the outermost. What is not configured is not installed.
 middleware, cors = [], []
+timeouts = settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT
 if settings.FORWARDED_ALLOW_IPS:
     middleware += [Middleware(edge.Forwarded, settings.FORWARDED_ALLOW_IPS)]
 if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
@@ -45,7 +46,7 @@ middleware += [
     Middleware(RequestLog, logger),
     Middleware(edge.SecurityHeaders),
     Middleware(errors.ErrorResponses, around=cors),
-    Middleware(Limits, drain, health.PROBES, settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT),
+    Middleware(Limits, drain, health.PROBES, *timeouts, settings.CORS_ORIGINS),
     *cors,  # Inside the limits, which read the body: an early answer would leave it unread.
 ]
 if "*" not in settings.ALLOWED_HOSTS:

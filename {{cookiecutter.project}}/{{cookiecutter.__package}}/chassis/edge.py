@@ -103,6 +103,19 @@ class Forwarded:
         await self.app(scope, receive, send)
 
 
+def check_origin(scope: Scope, allowed: Container[str]) -> None:
+    """Raises `HTTPException` 403 for another site's page, whose user's cookies the browser sends.
+
+    https://www.rfc-editor.org/rfc/rfc6455#section-10.2
+    """
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or origin in allowed or "*" in allowed:
+        return
+    if origin.partition("://")[2].lower() != headers.get("host", "").lower():
+        raise HTTPException(403, "Pages of this origin may not open a WebSocket here")
+
+
 class Hosts:
     """Refuses a request for another host than `allowed`, unless its path is one of the `probes`.
 
@@ -122,7 +135,7 @@ class Hosts:
         return name in self.names or name.endswith(self.suffixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in self.probes:
+        if scope["type"] in {"http", "websocket"} and scope["path"] not in self.probes:
             given = Headers(scope=scope).getlist("host")
             if not given or not all(map(self.is_allowed, given)):
                 raise HTTPException(421, "The host is not one of this service")

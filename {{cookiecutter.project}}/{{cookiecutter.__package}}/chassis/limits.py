@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .bounds import Bounds
 from .drain import Drain
+from .edge import check_origin
 from .in_flight import RequestInFlight
+from .websockets import WebSocketInFlight
 
 BODY_TIMEOUT = 10.0  # seconds
 MAX_BODY_SIZE = 1 << 20  # bytes
@@ -30,7 +32,8 @@ class Limits:
     An answer before the end of the body can stop the other streams of an HTTP/2 connection.
     `request_timeout` seconds are from the end of the body to the beginning of the response, which
     then lasts as long as its client takes it; what runs on after it has `background_timeout`.
-    `probes` are paths that are not counted. Raises `HTTPException`: 400, 408, 413, 503 or 504, or
+    `probes` are paths that are not counted; pages of `origins` and of the service itself may open
+    WebSockets. Raises `HTTPException`: 400, 408, 413, 503 or 504, or
     `ClientDisconnect` where there is nobody to answer. What fails later is logged.
     """
 
@@ -43,6 +46,7 @@ class Limits:
         probes: Container[str],
         request_timeout: float,
         background_timeout: float,
+        origins: Container[str] = (),
         body_timeout: float = BODY_TIMEOUT,
         max_body_size: int = MAX_BODY_SIZE,
         send_timeout: float = SEND_TIMEOUT,
@@ -51,16 +55,20 @@ class Limits:
         self.app = app
         self.drain = drain
         self.probes = probes
+        self.origins = origins
         self.bounds = Bounds(
             max_body_size, body_timeout, request_timeout, send_timeout, background_timeout
         )
         self.max_in_flight = max_in_flight
-        self.requests: set[RequestInFlight] = set()
+        self.requests: set[RequestInFlight | WebSocketInFlight] = set()
         self.checking: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if scope["type"] == "websocket":
+                await self.serve_websocket(WebSocketInFlight(scope, receive, send, self.bounds))
+            else:
+                await self.app(scope, receive, send)
             return
         request = RequestInFlight(scope, receive, send, self.bounds)
         counted = scope["path"] not in self.probes
@@ -68,8 +76,7 @@ class Limits:
         self.requests.add(request)
         loop = asyncio.get_running_loop()
         if self.checking is not loop:
-            self.checking = loop
-            loop.call_later(CHECK_INTERVAL, self.check, loop)
+            self.begin_to_check(loop)
         try:
             lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
             if lengths or scope["http_version"] not in {"1.0", "1.1"}:
@@ -103,6 +110,31 @@ class Limits:
             self.requests.discard(request)
             if request.watcher:
                 request.watcher.cancel()
+
+    async def serve_websocket(self, websocket: WebSocketInFlight) -> None:
+        self.drain.in_flight += 1
+        self.requests.add(websocket)
+        loop = asyncio.get_running_loop()
+        if self.checking is not loop:
+            self.begin_to_check(loop)
+
+        async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+            if self.drain.in_flight > self.max_in_flight:
+                raise HTTPException(503, "Too many requests are in flight", {"Retry-After": "1"})
+            check_origin(scope, self.origins)
+            await self.app(scope, receive, send)
+
+        try:
+            await websocket.run(enter)
+        finally:
+            self.drain.in_flight -= 1
+            self.requests.discard(websocket)
+            if websocket.next:
+                websocket.next.cancel()
+
+    def begin_to_check(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.checking = loop
+        loop.call_later(CHECK_INTERVAL, self.check, loop)
 
     def check(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.requests:

@@ -7,6 +7,7 @@ from os import urandom
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+STARTS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 PLAIN = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -33,7 +34,7 @@ class RequestId:
         id_ = given if given and PLAIN.fullmatch(given) else urandom(16).hex()
 
         def add_header(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start" and (given or message["status"] >= 400):
+            if message["type"] in STARTS and (given or message.get("status", 101) >= 400):
                 header = (b"x-request-id", id_.encode())
                 message = {**message, "headers": [*message.get("headers", ()), header]}
             return send(message)

@@ -1,8 +1,9 @@
-"""One event a request."""
+"""One event a request, and one a WebSocket, at its end."""
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,8 +21,11 @@ class RequestLog:
         self.lines: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self.logger.isEnabledFor(logging.INFO):
+        if scope["type"] == "lifespan" or not self.logger.isEnabledFor(logging.INFO):
             await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self.log_websocket(scope, receive, send)
             return
         start = time.perf_counter()
         status = None
@@ -55,6 +59,51 @@ class RequestLog:
             protocol=f"HTTP/{scope['http_version']}",
             client=(scope.get("client") or [None])[0],
         )
+        self.append(line)
+
+    async def log_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """At its end, with its code, or the status with which it was refused."""
+        start = time.perf_counter()
+        seen = Counter[str]()
+        code = None
+
+        async def note_received() -> Message:
+            nonlocal code
+            message = await receive()
+            seen[message["type"]] += 1
+            code = code or message.get("code")
+            return message
+
+        def note_sent(message: Message) -> Awaitable[None]:
+            nonlocal code
+            seen[message["type"]] += 1
+            if message["type"] == "websocket.close":
+                code = code or (message.get("code", 1000) if seen["websocket.accept"] else 403)
+            elif message["type"] == "websocket.http.response.start":
+                code = message["status"]
+            return send(message)
+
+        try:
+            await self.app(scope, note_received, note_sent)
+        finally:
+            route = find_template(scope)
+            milliseconds = int((time.perf_counter() - start) * 10_000) / 10
+            received, sent = seen["websocket.receive"], seen["websocket.send"]
+            messages = f"{received} messages received, {sent} sent"
+            line = format_event(
+                "info",
+                f"WEBSOCKET {route} {code or 0} in {milliseconds} ms, {messages}",
+                route=route,
+                code=code,
+                milliseconds=milliseconds,
+                received=received,
+                sent=sent,
+                protocol=f"HTTP/{scope['http_version']}",
+                client=(scope.get("client") or [None])[0],
+            )
+            self.append(line)
+
+    def append(self, line: str) -> None:
         if not self.lines:
             asyncio.get_running_loop().call_soon(self.write)
         self.lines.append(line)

@@ -38,9 +38,19 @@ def bind(file: Path) -> Config:
     return config
 
 
+def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As by default, but not that a connection was cancelled, which Python 3.11 takes for an error.
+
+    Hypercorn's pings outlast a WebSocket, and are cancelled at the end.
+    """
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
+
+
 async def serve_until_drained(app: Any, config: Config, drain: Drain, drain_timeout: float) -> None:
     """Serves until a signal, or the end of the supervisor, and on for as long as `drain` takes."""
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(report)
     signalled = asyncio.Event()
     for number in SIGNALS:
         loop.add_signal_handler(number, signalled.set)

@@ -1,0 +1,148 @@
+"""A WebSocket in flight: it lasts as long as its client, and ends in order with the service."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from .bounds import Bounds
+from .drain import Cut, Drain
+from .errors import problem
+
+# https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
+NORMAL, FAILED, RESTART = 1000, 1011, 1012
+END_TIMEOUT = 1.0  # seconds for the application to end after its WebSocket
+
+logger = logging.getLogger(__name__)
+
+
+class WebSocketInFlight:
+    """What limits and a drain do to a WebSocket; `receive` and `send` are its application's."""
+
+    accepted = False
+    closed = False
+    ended_since = 0.0  # when the check first saw that it was closed
+    received = 0
+    listening = 0
+    sending = False
+    sending_since = 0.0  # when the check first saw this message
+    cancelled_by: Exception | None = None
+    watcher: asyncio.Task[None] | None = None  # that closes it
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
+        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.scope = scope
+        self.receive_more = receive
+        self.send_on = send
+        self.bounds = bounds
+        self.start = time.monotonic()
+        self.ended = asyncio.get_running_loop().create_future()  # with the code
+        # At most one message ahead of the application: else a client that goes is not noticed.
+        self.next: asyncio.Task[Message] | None = None
+
+    async def run(self, app: ASGIApp) -> None:
+        """What fails is logged here, not a second time by the server."""
+        code = NORMAL
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            if not self.cancelled_by or not self.task:
+                raise
+            self.task.uncancel()
+            code = RESTART
+            if isinstance(self.cancelled_by, Cut):
+                logger.error("%s", self.cancelled_by)
+        except (ClientDisconnect, WebSocketDisconnect):
+            pass
+        except HTTPException as error:
+            await self.refuse(error)
+        except Exception:
+            logger.exception("A WebSocket failed")
+            code = FAILED
+        if self.accepted or self.cancelled_by:
+            await self.close(code)
+
+    async def refuse(self, error: HTTPException) -> None:
+        if "websocket.http.response" in (self.scope.get("extensions") or {}):
+            answer = problem(error.status_code, error.detail, error.headers)
+            await answer(self.scope, self.receive, self.send_on)
+        else:
+            await self.close(NORMAL)  # Before it is accepted, it is a 403.
+
+    async def close(self, code: int) -> None:
+        if not self.closed:
+            self.closed = True
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await self.send_on({"type": "websocket.close", "code": code, "reason": ""})
+        if not self.ended.done():
+            self.ended.set_result(code)
+
+    def look(self) -> asyncio.Task[Message]:
+        if not self.next:
+            self.next = asyncio.ensure_future(self.receive_more())
+            self.next.add_done_callback(self.note_disconnect)
+        return self.next
+
+    def note_disconnect(self, task: asyncio.Task[Message]) -> None:
+        if not task.cancelled() and not task.exception():
+            self.closed = self.closed or task.result()["type"] == "websocket.disconnect"
+
+    async def receive(self) -> Message:
+        self.listening += 1
+        try:
+            await asyncio.wait([self.look(), self.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.listening -= 1
+        if self.ended.done():
+            return {"type": "websocket.disconnect", "code": self.ended.result(), "reason": ""}
+        message, self.next = self.look().result(), None
+        self.received += message["type"] == "websocket.receive"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Raises `OSError` where nobody is there, as ASGI has it."""
+        kind = message["type"]
+        if self.closed:
+            if kind == "websocket.close":
+                return
+            raise OSError("The WebSocket is closed")
+        if kind == "websocket.accept":
+            self.accepted = True
+        elif kind == "websocket.close":
+            self.closed = True
+        self.sending, self.sending_since = True, 0.0
+        await self.send_on(message)
+        self.sending = False
+
+    def cancel(self, reason: Exception) -> None:
+        if self.task and not self.cancelled_by:
+            self.cancelled_by = reason
+            self.task.cancel()
+
+    def check(self, now: float, drain: Drain) -> None:
+        """Ends it where it is late, gone, or the last one."""
+        if self.closed:
+            self.ended_since = self.ended_since or now
+            working = self.received and not self.listening
+            seconds = self.bounds.background_timeout if working else END_TIMEOUT
+            if drain.over or now > self.ended_since + seconds:
+                cut = Cut("What ran on after a WebSocket was cut")
+                self.cancel(cut if working else ClientDisconnect())
+        elif not self.accepted:
+            if drain.over or now > self.start + self.bounds.request_timeout:
+                self.cancel(Cut("A WebSocket was not accepted in time"))
+        elif drain.started:
+            self.watcher = self.watcher or asyncio.create_task(self.close(RESTART))
+        elif self.sending:
+            self.sending_since = self.sending_since or now
+            if now > self.sending_since + self.bounds.send_timeout:
+                self.cancel(ClientDisconnect())
+        elif now > self.start + END_TIMEOUT:
+            self.look()
