@@ -83,3 +83,18 @@ async def execute(url: str, query: str) -> None:
         await connection.execute(query)
     finally:
         await connection.close()
+
+
+def test_full_disk_is_told_in_a_line_and_leaves_nothing_half_made(reachable: Path) -> None:
+    folder = reachable / "full"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("A file system of this size can be mounted by root alone")
+    told = pytest.raises(RuntimeError, match=r"could not be set up .*No space left")
+    try:
+        with told, embedded.run_server(folder / "postgres"):
+            pass
+        assert [path.suffix for path in folder.iterdir() if path.is_dir()] == []
+    finally:
+        subprocess.run(["umount", folder], check=True)  # noqa: S607

@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import SubprocessError
 
-from .postgres import run_postgres
-
 FOLDER = ".postgres"  # in the project's
 
 
@@ -26,7 +24,17 @@ def run_server(folder: Path) -> Iterator[str]:
     """
     if os.name != "posix":
         raise RuntimeError("The embedded PostgreSQL needs Linux or macOS; set DATABASE_URL")
-    with run_postgres(folder.resolve()) as sockets:
+    from .postgres import run_postgres  # Its modules are not everywhere.
+
+    with ExitStack() as stack:
+        try:
+            sockets = stack.enter_context(run_postgres(folder.resolve()))
+        except OSError as error:
+            reason = f"{error.strerror or error}: {error.filename or folder}"
+            raise RuntimeError(
+                f"The embedded PostgreSQL cannot run ({reason}):"
+                " make room or give the rights, or set DATABASE_URL"
+            ) from error
         yield f"postgresql://postgres@/postgres?host={sockets}"
 
 
