@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import h2.connection
 import httpx
 import pytest
 from serving import Service
@@ -186,8 +187,24 @@ async def test_download_ends_in_the_drain(
     assert size == 32 * MIB
 
 
+def ask_for_download(http2: bool) -> bytes:
+    """Over HTTP/2 the client never opens its window of 64 KiB again."""
+    if not http2:
+        return b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    headers = {":method": "GET", ":scheme": "http", ":authority": "localhost"}
+    connection.send_headers(1, [*headers.items(), (":path", "/download")], end_stream=True)
+    return connection.data_to_send()
+
+
+@protocols
 async def test_client_that_does_not_read(
-    extended: Path, postgres: Postgres, tmp_path: Path, figure: Callable[[str, str], None]
+    extended: Path,
+    postgres: Postgres,
+    tmp_path: Path,
+    figure: Callable[[str, str], None],
+    http2: bool,
 ) -> None:
     """Is noticed: it holds up neither its request nor the end of the service for long."""
     file = tmp_path / "file"
@@ -196,7 +213,7 @@ async def test_client_that_does_not_read(
     project = copy(extended, tmp_path, edits)
     with serve_on(project, postgres.url(), FILE=str(file), LOG_LEVEL="info") as service:
         _, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1)
-        writer.write(b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.write(ask_for_download(http2))
         start = time.monotonic()
         while not any("GET /download" in line for line in read_log(service)):
             assert time.monotonic() < start + 10
@@ -205,7 +222,10 @@ async def test_client_that_does_not_read(
         code = await asyncio.to_thread(service.stop)
         end = time.monotonic() - start - seconds
         writer.close()
-    figure("a client that does not read, 2 s for a part", f"noticed after {seconds:.1f} s")
+    protocol = "HTTP/2" if http2 else "HTTP/1.1"
+    figure(
+        f"a client that does not read, {protocol}, 2 s for a part", f"noticed after {seconds:.1f} s"
+    )
     assert seconds > 2
     assert end < 3
     assert code == 0
