@@ -23,7 +23,7 @@ PRINTED = {
         "written = os.write(self.fd, self.waiting[:PART])": (
             "written = len(self.waiting); sys.stderr.write(self.waiting.decode())"
         ),
-        "suppress(OSError):\n            while": "suppress():\n            while",
+        "except OSError:": "except ZeroDivisionError:",
     },
 }
 

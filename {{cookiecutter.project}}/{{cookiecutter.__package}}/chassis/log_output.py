@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MAX_WAITING = 1 << 18  # bytes
+POLL = getattr(select, "poll", None)
 # To what is ready, so much is written without blocking:
 # https://docs.python.org/3/library/select.html#select.PIPE_BUF
 PART = getattr(select, "PIPE_BUF", 4096)
@@ -45,9 +46,9 @@ class Output:
         with self.lock:
             if len(self.waiting) > MAX_WAITING:
                 self.flush()
-            if len(self.waiting) > MAX_WAITING:
-                self.lost += lines.count("\n")
-                return
+                if len(self.waiting) > MAX_WAITING:
+                    self.lost += lines.count("\n")
+                    return
             self.waiting += lines.encode(errors="backslashreplace")
             self.flush()
             if self.lost and not self.waiting:
@@ -57,18 +58,22 @@ class Output:
 
     def flush(self, seconds: float = 0) -> None:
         """Waits so long for a reader, and not at all by default."""
-        deadline = time.monotonic() + seconds
-        with self.lock, suppress(OSError):
-            while self.fd is not None and self.waiting:
-                if not is_ready(self.fd, max(0, deadline - time.monotonic())):
-                    break
-                written = os.write(self.fd, self.waiting[:PART])
-                del self.waiting[:written]
+        deadline = time.monotonic() + seconds if seconds else 0
+        with self.lock:
+            try:
+                while self.fd is not None and self.waiting:
+                    left = max(0, deadline - time.monotonic()) if seconds else 0
+                    if not is_ready(self.fd, left):
+                        break
+                    written = os.write(self.fd, self.waiting[:PART])
+                    del self.waiting[:written]
+            except OSError:  # `suppress` would be three calls more in each request.
+                pass
 
 
 def is_ready(fd: int, seconds: float) -> bool:
-    if not hasattr(select, "poll"):  # Windows
+    if not POLL:  # Windows
         return True
-    poll = select.poll()
+    poll = POLL()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(seconds * 1000))
