@@ -24,9 +24,10 @@ Edits = dict[str, dict[str, str]]
 
 
 def add_module(project: Path, name: str) -> None:
-    """Adds a module of the owner's with its tests, and its two lines in app.py."""
+    """Adds a module of the owner's, perhaps with tests, and its two lines in app.py."""
     shutil.copy(OWNER / f"{name}.py.txt", project / f"my_service/{name}.py")
-    shutil.copy(OWNER / f"test_{name}.py.txt", project / f"tests/test_{name}.py")
+    if (tests := OWNER / f"test_{name}.py.txt").exists():
+        shutil.copy(tests, project / f"tests/test_{name}.py")
     app = project / APP
     [imported] = re.findall(r"^from \. import (.+)$", app.read_text(), re.M)
     names = ", ".join(sorted([*imported.split(", "), name]))
@@ -68,6 +69,7 @@ def test_policies_hold_for_routes_of_every_kind(project: Path, tmp_path: Path, p
     owned = copy(project, tmp_path, {})
     add_module(owned, "posts")
     add_module(owned, "variants")
+    add_module(owned, "features")
     shutil.copytree(OWNER / "pages", owned / "my_service/pages")
     tests = [POLICIES]
     if pages:

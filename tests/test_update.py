@@ -196,7 +196,7 @@ OLD_EDITS: Edits = {
     "my_service/app.py": [("home, logs, openapi", "home, logs, notes, openapi")],
     "tests/conftest.py": [("        yield client\n", f"        yield client\n{FIXTURE}")],
     # A module that has moved since takes the edit with it.
-    "my_service/parse.py": [('examples=["Ada"]', 'examples=["Grace"]')],
+    "my_service/docs.py": [("deepLinking: true", "deepLinking: false")],
 }
 NEW_EDITS: Edits = {
     "my_service/app.py": [("import external, home, set", "import external, home, notes, set")],
@@ -426,7 +426,7 @@ def test_update_from_the_old_layout_conflicts_where_both_changed_a_line(
     with pytest.raises(AssertionError, match="Automatic merge failed"):
         update(project, home, NEW)
     assert read_conflicts(project, edits) == CONFLICTS
-    assert "Grace" in (project / "my_service/chassis/parse.py").read_text()
+    assert "deepLinking: false" in (project / "my_service/chassis/docs.py").read_text()
 
     edits = join(age(EDITS), NEW_EDITS)
     resolve(project, edits)

@@ -20,7 +20,7 @@ COLUMNS = "id, name, email, created_at"
 NEWER = {
     "my_service/users.py": {
         COLUMNS: f"{COLUMNS}, nickname",
-        "    created_at: datetime\n": "    created_at: datetime\n    nickname: str | None\n",
+        "    created_at: Timestamp\n": "    created_at: Timestamp\n    nickname: str | None\n",
         "(name, email)\n": "(name, email, nickname)\n",
         "(:name, :email)\n": "(:name, :email, 'newer')\n",
     },

@@ -57,4 +57,4 @@ app = Starlette(False, routes, middleware, handlers, lifespan=lifespan)
 # A redirect would name the host that the client claims.
 app.router.redirect_slashes = False
 # A route that its function does not fit ends the start.
-openapi.build_document(app, __package__)
+openapi.read_operations(app.routes)

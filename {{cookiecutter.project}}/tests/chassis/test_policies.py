@@ -16,7 +16,11 @@ from {{ cookiecutter.__package }}.chassis.openapi import (
     METHODS,
     find_operations,
 )
-from {{ cookiecutter.__package }}.chassis.routes import CONVERTOR, match_routes, walk_routes
+from {{ cookiecutter.__package }}.chassis.routes import (
+    CONVERTOR,
+    match_routes,
+    walk_routes,
+)
 from {{ cookiecutter.__package }}.chassis.signature import Operation
 
 PARAMETER = re.compile(r"{\w+(?::(\w+))?}")

@@ -87,8 +87,15 @@ def check(path: str, method: str, operation: Operation) -> None:
         raise TypeError(f"{where}, at {method.upper()} {path}: {fault}")
 
 
+def read_operations(routes: Iterable[BaseRoute]) -> list[Described]:
+    """Raises `TypeError` where a route and its function do not fit."""
+    described = list(find_operations(routes))
+    for each in described:
+        check(*each)
+    return described
+
+
 def find_problems(middleware: Middleware) -> set[int]:
-    """The statuses that it answers."""
     cls: Any = middleware.cls
     return {401} if cls is AuthenticationMiddleware else set(getattr(cls, "problems", ()))
 
@@ -99,7 +106,7 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
     Its title, version and description are those of the installed `distribution`. Raises `TypeError`
     where a route and its function do not fit.
     """
-    described = list(find_operations(app.routes))
+    described = read_operations(app.routes)
     types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]
     schemas, components = describe_types(types)
     ids = Counter(name for each in described for name in set(each.names()))
@@ -107,7 +114,6 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
     paths: dict[str, Schema] = {}
     schemes: Schema = {}
     for each in described:
-        check(*each)
         description = describe_operation(*each, problems, lambda type_: schemas[types.index(type_)])
         description["operationId"] = next(name for name in each.names() if ids[name] == 1)
         paths.setdefault(each.path, {}).setdefault(each.method, description)
@@ -132,8 +138,7 @@ def build_routes(distribution: str) -> list[Route]:
         return msgspec.json.encode(build_document(app, distribution, root_path))
 
     async def read_openapi(request: Request[Any]) -> Response:
-        root_path = request.scope.get("root_path", "")
-        content = encode_document(request.app, root_path)
+        content = encode_document(request.app, request.scope.get("root_path", ""))
         return Response(content, media_type="application/json")
 
     return [Route("/openapi.json", read_openapi, include_in_schema=False)]

@@ -98,7 +98,7 @@ class RequestLog:
                 milliseconds=milliseconds,
                 received=received,
                 sent=sent,
-                protocol=f"HTTP/{scope['http_version']}",
+                protocol=f"HTTP/{scope.get('http_version', '1.1')}",
                 client=(scope.get("client") or [None])[0],
             )
             self.append(line)
