@@ -41,7 +41,7 @@ STANDARD = """
 # What the dependencies bring with them, distributions and modules, and the tools that install.
 BROUGHT = """
     annotated_types anyio ast_serialize attr attrs certifi cffi colorama cryptography dotenv
-    greenlet h11 h2 hpack httpcore hyperframe idna iniconfig jsonschema jsonschema_path
+    fasteners greenlet h11 h2 hpack httpcore hyperframe idna iniconfig jsonschema jsonschema_path
     jsonschema_specifications lazy_object_proxy librt mako markupsafe multipart mypy_extensions
     mypyc openapi_schema_validator packaging pathable pathspec pip platformdirs pluggy priority
     psutil py pycparser pydantic pydantic_core pydantic_settings pygments python_dotenv pyyaml

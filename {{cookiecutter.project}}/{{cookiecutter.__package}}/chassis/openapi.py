@@ -10,6 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import metadata
 from inspect import isclass, unwrap
@@ -42,7 +43,6 @@ class Described(NamedTuple):
     operation: Operation
 
     def names(self) -> list[str]:
-        """Ids for it, the shortest first."""
         function = self.operation.function
         module = function.__module__.rpartition(".")[2]
         longer = f"{module}_{function.__qualname__.replace('.', '_')}"
@@ -55,9 +55,11 @@ def find_operations(routes: Iterable[BaseRoute]) -> Iterator[Described]:
     for path, route in walk_routes(routes):
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
-        path = CONVERTOR.sub("}", path)
+        path, convertors = CONVERTOR.subn("}", path)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
+            if operation and convertors:  # What they do not take is found nowhere.
+                operation = replace(operation, problems=(*operation.problems, 404))
             if operation:
                 yield Described(path, method, operation)
             else:
@@ -65,7 +67,6 @@ def find_operations(routes: Iterable[BaseRoute]) -> Iterator[Described]:
 
 
 def find_functions(route: Route) -> list[tuple[str, Any]]:
-    """By their methods: one for all, or those of an `HTTPEndpoint`."""
     cls = route.endpoint
     if isclass(cls):
         return [(name, getattr(cls, name)) for name in METHODS if hasattr(cls, name)]
@@ -103,8 +104,7 @@ def find_problems(middleware: Middleware) -> set[int]:
 def build_document(app: Starlette, distribution: str, root_path: str = "") -> Schema:
     """https://spec.openapis.org/oas/v3.1.1.html
 
-    Its title, version and description are those of the installed `distribution`. Raises `TypeError`
-    where a route and its function do not fit.
+    Its title, version and description are those of the installed `distribution`.
     """
     described = read_operations(app.routes)
     types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]

@@ -36,8 +36,6 @@ def describe_operation(
         problems |= {415}
     if operation.security:
         problems |= {401, 403}
-    if "{" in path:  # A convertor may not take what stands there.
-        problems |= {404}
     described: Schema = {
         "summary": summary,
         "tags": [function.__module__.rpartition(".")[2]],
