@@ -1,4 +1,8 @@
 import asyncio
+import gzip
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -6,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
 from {{ cookiecutter.__package }}.chassis.upstream import (
+    call_upstream,
     fetch_json,
     open_client,
     run_to_completion,
@@ -102,3 +107,76 @@ async def test_call_is_finished_though_its_caller_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await caller
     await asyncio.wait_for(finished.wait(), 5)
+
+
+@asynccontextmanager
+async def answer_with(
+    *parts: bytes, pause: float = 0, received: list[bytes] | None = None
+) -> AsyncIterator[str]:
+    """A server that answers each request with the parts, and closes; its URL."""
+    heads = [] if received is None else received
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(pause)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+
+
+async def test_members_of_gzip_are_one_content() -> None:
+    content = gzip.compress(b"[1,") + gzip.compress(b"2]")
+    async with answer_with(GZIP, content[:30], content[30:]) as url, open_client() as client:
+        assert await fetch_json(client, url) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"1" * 100)[:-9], b"no gzip", gzip.compress(bytes(11 << 20))]
+)
+async def test_content_cut_off_or_broken_or_too_large_is_502(content: bytes) -> None:
+    async with answer_with(GZIP, content) as url, open_client() as client:
+        with pytest.raises(HTTPException) as raised:
+            await call_upstream(client, "GET", url)
+    assert raised.value.status_code == 502
+
+
+async def test_upstream_that_drips_has_a_deadline() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    async with answer_with(head, *[b"1"] * 50, pause=0.1) as url, open_client() as client:
+        start = time.monotonic()
+        with pytest.raises(HTTPException) as raised:
+            await call_upstream(client, "GET", url, seconds=0.5)
+    assert raised.value.status_code == 504
+    assert time.monotonic() < start + 4
+
+
+@pytest.mark.parametrize(("method", "calls"), [("POST", 1), ("PATCH", 1), ("PUT", 2)])
+async def test_call_is_sent_anew_where_it_is_idempotent(method: str, calls: int) -> None:
+    received: list[bytes] = []
+    async with answer_with(received=received) as url, open_client() as client:
+        with pytest.raises(HTTPException) as raised:
+            await call_upstream(client, method, url, json={"amount": 1})
+    assert raised.value.status_code == 502
+    assert len(received) == calls
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+        ("https_proxy", "ftp://127.0.0.1"),
+        ("SSL_CERT_FILE", "/nowhere.pem"),
+    ],
+)
+def test_variable_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match=f"cannot use {name}: "):
+        open_client()

@@ -12,13 +12,13 @@ ENCODING = {"content-encoding", "content-length", "transfer-encoding"}
 
 
 async def receive(
-    client: httpx.AsyncClient, request: httpx.Request, seconds: float
+    client: httpx.AsyncClient, request: httpx.Request, deadline: float
 ) -> httpx.Response:
-    """The response with its content, decoded and bounded.
+    """The response with its content, decoded and bounded, before a moment of the loop's clock.
 
-    The deadline is later than the timeouts of the pool, whose waiters it must not cancel.
+    It is later than the timeouts of the pool, whose waiters it must not cancel.
     """
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout_at(deadline):
         response = await client.send(request, stream=True)
         try:
             content = await read_content(response)
@@ -33,14 +33,35 @@ async def read_content(response: httpx.Response) -> bytes:
     encoding = response.headers.get("content-encoding", "identity")
     if encoding not in {"identity", "gzip"}:
         raise httpx.DecodingError(f"It is encoded as {encoding}", request=response.request)
-    decoder = zlib.decompressobj(GZIP)
+    decode = Gunzip() if encoding == "gzip" else bytes
     content = bytearray()
     try:
         async for chunk in response.aiter_raw():
-            room = MAX_SIZE + 1 - len(content)
-            content += decoder.decompress(chunk, room) if encoding == "gzip" else chunk
+            content += decode(chunk)
             if len(content) > MAX_SIZE:
-                raise httpx.DecodingError(f"It is over {MAX_SIZE} bytes", request=response.request)
-    except zlib.error as error:
+                raise ValueError(f"It is over {MAX_SIZE} bytes")
+        if isinstance(decode, Gunzip) and not decode.at_end:
+            raise ValueError("It ends too early")
+    except (ValueError, zlib.error) as error:
         raise httpx.DecodingError(str(error), request=response.request) from None
     return bytes(content)
+
+
+class Gunzip:
+    """Decodes chunks of one member or several: https://www.rfc-editor.org/rfc/rfc1952#section-2.2
+
+    Each chunk gives little more than `MAX_SIZE` bytes, and so may be more than its content.
+    """
+
+    def __init__(self) -> None:
+        self.decoder = zlib.decompressobj(GZIP)
+        self.at_end = True
+
+    def __call__(self, chunk: bytes) -> bytes:
+        content = b""
+        while chunk and len(content) <= MAX_SIZE:
+            if self.decoder.eof:
+                self.decoder = zlib.decompressobj(GZIP)
+            content += self.decoder.decompress(chunk, MAX_SIZE + 1)
+            chunk, self.at_end = self.decoder.unused_data, self.decoder.eof
+        return content

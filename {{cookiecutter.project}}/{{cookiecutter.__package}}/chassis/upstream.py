@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import re
 from collections import defaultdict
 from collections.abc import Container, Coroutine
 from functools import partial
@@ -22,15 +24,15 @@ from .request_id import request_id
 T = TypeVar("T")
 
 POOL_TIMEOUT = 2.0  # seconds, until there is a connection to spare
+CONNECT_TIMEOUT = 2.0  # seconds
 CALL_TIMEOUT = 10.0  # seconds, for all of a call
 MAX_CALLS = 50  # to one host, which may be slow: the rest of the pool is for the others
-IDEMPOTENT = {"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}
+READ = re.compile("SSL_CERT_(FILE|DIR)|(?i:(all|http|https|no)_proxy)")
+IDEMPOTENT = {"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}  # RFC 9110, section 9.2.2
 
 logger = logging.getLogger(__name__)
 
-# By client and host.
 shares = WeakKeyDictionary[httpx.AsyncClient, defaultdict[str, asyncio.Semaphore]]()
-
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
 
@@ -66,14 +68,19 @@ async def send_request_id(request: httpx.Request) -> None:
 
 
 def open_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        http2=True,
-        headers={"Accept-Encoding": "gzip"},
-        timeout=httpx.Timeout(5.0, connect=2.0, pool=POOL_TIMEOUT),
-        limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        mounts={"http://example": httpx.ASGITransport(example)},
-        event_hooks={"request": [send_request_id]},
-    )
+    """Raises `RuntimeError` where what the environment says of proxies and authorities is wrong."""
+    try:
+        return httpx.AsyncClient(
+            http2=True,
+            headers={"Accept-Encoding": "gzip"},
+            timeout=httpx.Timeout(5.0, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT),
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+            mounts={"http://example": httpx.ASGITransport(example)},
+            event_hooks={"request": [send_request_id]},
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        names = ", ".join(filter(READ.fullmatch, os.environ))
+        raise RuntimeError(f"The HTTP client cannot use {names}: {error}") from error
 
 
 async def call_upstream(
@@ -87,7 +94,7 @@ async def call_upstream(
 ) -> httpx.Response:
     """The whole response, of an `expected` status; `options` are those of httpx's `build_request`.
 
-    A try takes `seconds` at most. Raises `HTTPException`: 502 where the upstream fails, or answers
+    It takes `seconds` at most. Raises `HTTPException`: 502 where the upstream fails, or answers
     another status or too much, 503 where too many calls are under way, 504 where it is too slow.
     """
     request = client.build_request(method, url, **options)
@@ -109,23 +116,23 @@ async def call_upstream(
 
 
 async def send(client: httpx.AsyncClient, request: httpx.Request, seconds: float) -> httpx.Response:
-    """Sends it anew, once, where the connection fails and the method allows it.
-
-    https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
-    """
+    """Sends it anew, once, where the connection fails and the method allows it."""
     hosts = shares.setdefault(client, defaultdict(partial(asyncio.Semaphore, MAX_CALLS)))
-    share = hosts[request.url.host]
+    share, clock = hosts[request.url.host], asyncio.get_running_loop().time
+    deadline = clock() + seconds
     try:
         async with asyncio.timeout(POOL_TIMEOUT):
             await share.acquire()
     except TimeoutError:
         raise httpx.PoolTimeout("Too many calls to one host", request=request) from None
     try:
-        return await receive(client, request, seconds)
+        return await receive(client, request, deadline)
     except (httpx.NetworkError, httpx.RemoteProtocolError):
-        if request.method not in IDEMPOTENT or not isinstance(request.stream, httpx.ByteStream):
+        in_time = clock() < deadline - POOL_TIMEOUT - CONNECT_TIMEOUT
+        whole = isinstance(request.stream, httpx.ByteStream)
+        if not (in_time and whole and request.method in IDEMPOTENT):
             raise
-        return await receive(client, request, seconds)
+        return await receive(client, request, deadline)
     finally:
         share.release()
 
