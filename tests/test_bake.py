@@ -66,6 +66,7 @@ PATHS = {
     "my_service/chassis/edge.py",
     "my_service/chassis/embedded.py",
     "my_service/chassis/endpoint.py",
+    "my_service/chassis/error_groups.py",
     "my_service/chassis/errors.py",
     "my_service/chassis/expressions.py",
     "my_service/chassis/fields.py",

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -35,6 +36,18 @@ class Resource(HTTPEndpoint):
         return Response()
 
 
+async def fail() -> None:
+    raise ValueError
+
+
+async def raise_together(request: Request) -> Response:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(refuse(request))
+        if "fault" in request.query_params:
+            group.create_task(fail())
+    return Response()
+
+
 @pytest.fixture
 def refusing(tmp_path: Path) -> httpx.AsyncClient:
     (tmp_path / "index.html").write_text("page")
@@ -42,6 +55,7 @@ def refusing(tmp_path: Path) -> httpx.AsyncClient:
         Route("/status/{status:int}", answer_status),
         Route("/refuse", refuse),
         Route("/refuse", refuse, methods=["PUT"]),
+        Route("/together", raise_together),
         Route("/resource", Resource),
         Mount("/v1", routes=[Route("/refuse", refuse), Route("/post", refuse, methods=["POST"])]),
         Mount("/files", StaticFiles(directory=tmp_path, html=True)),
@@ -60,6 +74,14 @@ async def test_problem_has_the_members_of_rfc_9457(refusing: httpx.AsyncClient) 
         "status": 503,
         "detail": "Later",
     }
+
+
+async def test_errors_of_a_task_group_are_answered_as_one(refusing: httpx.AsyncClient) -> None:
+    """Unless one of them is a fault of the service."""
+    response = await refusing.get("/together")
+    assert (response.status_code, response.json()["detail"]) == (503, "Later")
+    with pytest.raises(ExceptionGroup):
+        await refusing.get("/together?fault")
 
 
 @pytest.mark.parametrize(

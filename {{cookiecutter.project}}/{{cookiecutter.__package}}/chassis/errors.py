@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .error_groups import group_error
 from .routes import match_routes
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def allowed_methods(request: Request, known: str) -> set[str]:
     return found if len(found) > 1 else {*found, "GET", "HEAD"}
 
 
-handlers = {HTTPException: http_error}
+handlers = {HTTPException: http_error, ExceptionGroup: group_error}
 
 
 FAILED = HTTPException(500, "The service failed; its log says why")
