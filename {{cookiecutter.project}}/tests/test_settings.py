@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ SHOW = "from {{ cookiecutter.__package }} import settings as s; print(s.PORT)"
 
 def read_settings(folder: Path, program: str = SHOW, **environment: str) -> tuple[str, str]:
     """What a process of its own, in `folder`, prints, and its errors."""
+    environment = {"PYTHONPATH": str(PROJECT), "ENV_FILE": ""} | environment
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)} | environment,
+        env={"PATH": os.environ["PATH"]} | environment,
         capture_output=True,
         text=True,
     )
@@ -42,7 +44,7 @@ def test_without_any_database_the_start_says_what_to_set(tmp_path: Path) -> None
     program = f"""if True:
         import sys
         sys.path.append({str(site_packages)!r})
-        import databases, starlette.config
+        import databases
         sys.path.pop()
         import {{ cookiecutter.__package }}.settings
     """
@@ -57,12 +59,24 @@ def test_without_any_database_the_start_says_what_to_set(tmp_path: Path) -> None
     assert done.stderr.startswith("DATABASE_URL must be set")
 
 
-def test_file_is_that_of_the_folder_or_of_env_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("PORT=1\n")
-    (tmp_path / "other").write_text("PORT=2\n")
-    assert read_settings(tmp_path)[0] == "1\n"
-    assert read_settings(tmp_path, ENV_FILE="other")[0] == "2\n"
-    assert read_settings(tmp_path, ENV_FILE="")[0] == "8000\n"
+def test_file_is_that_beside_the_package_or_of_env_file(tmp_path: Path) -> None:
+    """Whatever the folder is in which the service is started."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    shutil.copytree(PROJECT / "{{ cookiecutter.__package }}", project / "{{ cookiecutter.__package }}")
+    elsewhere.mkdir()
+    (project / ".env").write_text("PORT=1\n")
+    (elsewhere / ".env").write_text("PORT=2\n")
+    unset = "import os; del os.environ['ENV_FILE']; "
+    path = str(project)
+    assert read_settings(elsewhere, unset + SHOW, PYTHONPATH=path) == ("1\n", "")
+    assert read_settings(elsewhere, PYTHONPATH=path, ENV_FILE=".env") == ("2\n", "")
+    assert read_settings(elsewhere, PYTHONPATH=path) == ("8000\n", "")
+
+
+def test_misspelt_name_in_the_file_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("REQUEST_TIMOUT=1\n")
+    _, errors = read_settings(tmp_path, ENV_FILE="file")
+    assert errors == f"{tmp_path}/file has REQUEST_TIMOUT; is REQUEST_TIMEOUT meant?\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +87,7 @@ def test_every_setting_is_documented(name: str) -> None:
 
 def test_example_has_only_settings_and_their_defaults(tmp_path: Path) -> None:
     show = SHOW.replace("s.PORT", f"[getattr(s, name) for name in {NAMES}]")
-    (tmp_path / ".env").write_text(EXAMPLE)
-    assert read_settings(tmp_path, show) == read_settings(tmp_path, show, ENV_FILE="")
+    (tmp_path / "file").write_text(EXAMPLE)
+    assert read_settings(tmp_path, show, ENV_FILE="file") == read_settings(tmp_path, show)
     written = re.findall(r"^(\w+)=", EXAMPLE, re.M)
     assert sorted(written) == sorted(NAMES)

@@ -11,7 +11,8 @@ from .chassis import casts, config
 
 PROJECT = Path(__file__).parents[1]
 
-read = config.Settings(os.environ.get("ENV_FILE")).read
+source = config.Settings(PROJECT, os.environ.get("ENV_FILE"))
+read = source.read
 
 HOST = read("HOST", str, "127.0.0.1")
 PORT = read("PORT", casts.port, "8000")
@@ -35,6 +36,7 @@ UPSTREAM_URLS = read(
 DOCS_ASSETS = read("DOCS_ASSETS", casts.path, "")
 DEMOS = read("DEMOS", casts.flag, "false" if DATABASE_URL else "true")
 
+source.check_names()
 config.check_certificate(TLS_CERTFILE, TLS_KEYFILE)
 if OTEL_EXPORTER_OTLP_ENDPOINT and not find_spec("opentelemetry"):
     raise SystemExit("OTEL_EXPORTER_OTLP_ENDPOINT needs the otel extra; see .env.example")

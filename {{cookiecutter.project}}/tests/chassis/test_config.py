@@ -16,48 +16,85 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_environment_comes_before_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config.Settings(str(file))
+    settings = config.Settings(file.parent, str(file))
     assert settings.read("PORT", casts.port, "8000") == 1
     monkeypatch.setenv("PORT", "2")
-    assert config.Settings(str(file)).read("PORT", casts.port, "8000") == 2
+    assert config.Settings(file.parent, str(file)).read("PORT", casts.port, "8000") == 2
 
 
 def test_default_holds_where_a_setting_is_empty_or_missing(file: Path) -> None:
-    settings = config.Settings(str(file))
+    settings = config.Settings(file.parent, str(file))
     assert settings.read("HOST", str, "127.0.0.1") == "127.0.0.1"
     assert settings.read("NOWHERE", casts.count, "3") == 3
 
 
 def test_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     """`.env` need not be."""
-    assert config.Settings("").read("NOWHERE", casts.count, "3") == 3
+    assert config.Settings(tmp_path, "").read("NOWHERE", casts.count, "3") == 3
     with pytest.raises(SystemExit, match="ENV_FILE must name a file"):
-        config.Settings(str(tmp_path / "none"))
+        config.Settings(tmp_path, str(tmp_path / "none"))
 
 
 def test_byte_order_mark_is_not_part_of_the_first_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=1\n", encoding="utf-8-sig")
-    assert config.Settings(str(tmp_path / ".env")).read("PORT", casts.port, "8000") == 1
+    assert config.Settings(tmp_path, None).read("PORT", casts.port, "8000") == 1
 
 
 def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PORT=1\n", encoding="utf-16")
     with pytest.raises(SystemExit, match="cannot be read: it is not UTF-8"):
-        config.Settings(str(tmp_path / ".env"))
+        config.Settings(tmp_path, None)
 
 
-def test_folder_named_as_the_file_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_named_as_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="must be a file"):
-        config.Settings(None)
+    with pytest.raises(SystemExit, match=r"\.env cannot be read: Is a directory"):
+        config.Settings(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "PORT=1",
+        "export PORT=1",
+        "  PORT = 1  ",
+        "PORT='1'",
+        'export  PORT="1"',
+        "# a\r\n\r\nPORT=1\r",
+    ],
+)
+def test_line_may_be_written_as_shells_and_editors_do(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n", newline="")
+    assert config.Settings(tmp_path, None).read("PORT", casts.port, "8000") == 1
+
+
+@pytest.mark.parametrize("line", ["PORT 8000", "PORT: 8000", "8000", "=8000", "MY-PORT=8000"])
+def test_line_that_sets_nothing_is_told_by_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"# Settings\n\n{line}\n")
+    with pytest.raises(SystemExit) as raised:
+        config.Settings(tmp_path, None)
+    assert str(raised.value) == f"{tmp_path}/.env, line 3 is not NAME=value"
+
+
+@pytest.mark.parametrize("name", ["DATABSE_URL", "database_url", "DATABASE_URLS"])
+def test_name_that_nearly_is_a_setting_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}=secret\n")
+    settings = config.Settings(tmp_path, None)
+    settings.read("DATABASE_URL", str, "")
+    with pytest.raises(SystemExit, match=rf"has {name}; is DATABASE_URL meant\?$"):
+        settings.check_names()
+
+
+def test_names_of_other_programs_may_stand_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=x\nTEST_DATABASE_URL=x\nCOMPOSE_FILE=x\n")
+    settings = config.Settings(tmp_path, None)
+    settings.read("DATABASE_URL", str, "")
+    settings.check_names()
 
 
 def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
     with pytest.raises(SystemExit) as raised:
-        config.Settings(str(file)).read("LOG_LEVEL", casts.level, "info")
+        config.Settings(file.parent, str(file)).read("LOG_LEVEL", casts.level, "info")
     line = "LOG_LEVEL must be debug, info, warning, error or critical; see .env.example"
     assert str(raised.value) == line
 
@@ -65,8 +102,9 @@ def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
 def test_line_is_the_same_without_docstrings(file: Path) -> None:
     """As `python -OO` leaves them out."""
     program = f"""if True:
+        import pathlib
         from {{ cookiecutter.__package }}.chassis import casts, config
-        config.Settings({str(file)!r}).read("LOG_LEVEL", casts.level, "info")
+        config.Settings(pathlib.Path(), {str(file)!r}).read("LOG_LEVEL", casts.level, "info")
     """
     done = subprocess.run([sys.executable, "-OO", "-c", program], capture_output=True, text=True)
     assert done.returncode == 1

@@ -3,33 +3,53 @@
 A wrong value ends the process with one line that names the setting.
 """
 
+import os
+import re
 import ssl
+from difflib import get_close_matches
 from pathlib import Path
 
-from starlette.config import Config
-
 from .casts import Cast, T
+
+LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)", re.ASCII)
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """`NAME=value` in each line; blank ones and those that begin with `#` are none.
+
+    Raises `SystemExit` with one line, which shows no value, where it cannot be read.
+    """
+    try:
+        # With or without a byte order mark, as editors on Windows write it.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SystemExit(f"{path.absolute()} cannot be read: {reason}") from None
+    values = {}
+    for number, line in enumerate(lines, 1):
+        if not (text := line.strip()) or text.startswith("#"):
+            continue
+        if not (found := LINE.fullmatch(text)):
+            raise SystemExit(f"{path.absolute()}, line {number} is not NAME=value")
+        values[found[1]] = found[2].strip("\"'")
+    return values
 
 
 class Settings:
     """The environment comes first, then the lines of a file.
 
-    It is the `file` that ENV_FILE names, none where that is empty; without ENV_FILE it is `.env`,
-    where that is there. Raises `SystemExit` where the named one is not, or it cannot be read.
+    It is the `file` that ENV_FILE names, none where that is empty; without ENV_FILE it is `.env` in
+    the folder `project`, where that is there. Raises `SystemExit` as `read_file` does, or where the
+    named file is not there.
     """
 
-    def __init__(self, file: str | None) -> None:
-        path = Path(".env" if file is None else file)
-        if file and not path.is_file():
+    def __init__(self, project: Path, file: str | None) -> None:
+        self.path = project / ".env" if file is None else Path(file)
+        if file and not self.path.is_file():
             raise SystemExit("ENV_FILE must name a file, or be empty; see .env.example")
-        if file != "" and path.exists() and not path.is_file():
-            raise SystemExit(f"{path.absolute()} must be a file; see .env.example")
-        try:
-            # With or without a byte order mark, as editors on Windows write it.
-            self.config = Config(path if path.is_file() else None, encoding="utf-8-sig")
-        except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise SystemExit(f"{path.absolute()} cannot be read: {reason}") from None
+        given = file != "" and self.path.exists()
+        self.in_file = read_file(self.path) if given else {}
+        self.names: set[str] = set()
 
     def read(self, key: str, cast: Cast[T], default: str) -> T:
         """The value of `key`, or `default` where it is empty, as `cast` gives it.
@@ -37,10 +57,17 @@ class Settings:
         Raises `SystemExit` where `cast` refuses the value, with what it accepts. The value may be a
         secret: it is not shown.
         """
+        self.names.add(key)
         try:
-            return cast(self.config(key, default="") or default)
+            return cast(os.environ.get(key, self.in_file.get(key)) or default)
         except ValueError as error:
             raise SystemExit(f"{key} must be {error}; see .env.example") from None
+
+    def check_names(self) -> None:
+        """Raises `SystemExit` where the file has a name that nearly is one which was read."""
+        for name in self.in_file.keys() - self.names:
+            for meant in get_close_matches(name.upper(), self.names, n=1, cutoff=0.9):
+                raise SystemExit(f"{self.path.absolute()} has {name}; is {meant} meant?")
 
 
 def check_certificate(certfile: str | None, keyfile: str | None) -> None:
