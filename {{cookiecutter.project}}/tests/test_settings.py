@@ -61,8 +61,8 @@ def test_without_any_database_the_start_says_what_to_set(tmp_path: Path) -> None
 
 def test_file_is_that_beside_the_package_or_of_env_file(tmp_path: Path) -> None:
     """Whatever the folder is in which the service is started."""
-    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
-    shutil.copytree(PROJECT / "{{ cookiecutter.__package }}", project / "{{ cookiecutter.__package }}")
+    package, project, elsewhere = settings.__package__, tmp_path / "project", tmp_path / "elsewhere"
+    shutil.copytree(PROJECT / package, project / package)
     elsewhere.mkdir()
     (project / ".env").write_text("PORT=1\n")
     (elsewhere / ".env").write_text("PORT=2\n")
