@@ -54,8 +54,10 @@ def released(home: Path) -> Path:
     """The same folder with a new release, in which one file was changed and one deleted."""
     clone = home / "clone"
     upstream = clone / SERVICE / "{{cookiecutter.__package}}/chassis/upstream.py"
-    assert "connect=2.0" in upstream.read_text()
-    upstream.write_text(upstream.read_text().replace("connect=2.0", "connect=3.0"))
+    assert "CONNECT_TIMEOUT = 2.0" in upstream.read_text()
+    upstream.write_text(
+        upstream.read_text().replace("CONNECT_TIMEOUT = 2.0", "CONNECT_TIMEOUT = 3.0")
+    )
     (clone / SERVICE / "compose.yaml").unlink()
     changelog = clone / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace(read_changes(clone), NEXT, 1))
@@ -105,7 +107,7 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     assert follow("git status --porcelain --ignored .update", project, released) == ""
     assert follow("git worktree list", project, released).count("\n") == 1
     assert read_record(project) == before | {"version": NEXT}
-    assert "connect=3.0" in (project / "my_service/chassis/upstream.py").read_text()
+    assert "CONNECT_TIMEOUT = 3.0" in (project / "my_service/chassis/upstream.py").read_text()
     assert not (project / "compose.yaml").exists()
     assert "Our words." in readme.read_text()
     assert "def add(" in (project / "my_service/home.py").read_text()
