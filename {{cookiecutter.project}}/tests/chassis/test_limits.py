@@ -141,13 +141,14 @@ async def start_response(send: Send, type_: bytes = b"text/csv") -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def test_response_lasts_longer_than_a_request() -> None:
-    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await start_response(send)
-        await asyncio.sleep(0.5)
-        await send({"type": "http.response.body", "body": b"end"})
+async def end_later(scope: Scope, receive: Receive, send: Send) -> None:
+    await start_response(send)
+    await asyncio.sleep(0.5)
+    await send({"type": "http.response.body", "body": b"end"})
 
-    *_, last = await call(stream, body(b""), request_timeout=0.2)
+
+async def test_response_lasts_longer_than_a_request() -> None:
+    *_, last = await call(end_later, body(b""), request_timeout=0.2)
     assert last["body"] == b"end"
 
 
@@ -192,13 +193,7 @@ async def test_event_stream_ends_with_the_service(type_: bytes) -> None:
 
 async def test_other_response_ends_by_itself() -> None:
     """It may be one whose end its client misses."""
-
-    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        await start_response(send)
-        await asyncio.sleep(0.5)
-        await send({"type": "http.response.body", "body": b"end"})
-
-    *_, last = await call(stream, body(b""), drain=Drain(started=True))
+    *_, last = await call(end_later, body(b""), drain=Drain(started=True))
     assert last["body"] == b"end"
 
 

@@ -1,7 +1,9 @@
-"""The body of a request, read before the application runs, and what a request may take."""
+"""What one in flight may take, how it is ended, and the body, read before its application runs."""
 
+import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,6 +19,31 @@ class Bounds:
     request_timeout: float  # from then until the response begins
     send_timeout: float  # for a client to take one part of it
     background_timeout: float  # for what runs on after the response
+
+
+def too_many() -> HTTPException:
+    return HTTPException(503, "Too many requests are in flight", {"Retry-After": "1"})
+
+
+class InFlight:
+    """A request or a WebSocket: `cancel` ends its task, and `cancelled_by` says why."""
+
+    bounds: Bounds
+    task: asyncio.Task[Any] | None
+    cancelled_by: Exception | None = None
+    sending = False
+    sending_since = 0.0  # when the check first saw this part, or this message
+
+    def cancel(self, reason: Exception) -> None:
+        if self.task and not self.cancelled_by:
+            self.cancelled_by = reason
+            self.task.cancel()
+
+    def check_sending(self, now: float) -> None:
+        """Cancels it where its client has not taken what is sent for too long."""
+        self.sending_since = self.sending_since or now
+        if now > self.sending_since + self.bounds.send_timeout:
+            self.cancel(ClientDisconnect())
 
 
 class BoundedBody:

@@ -28,7 +28,7 @@ def find_password(file: str, *asked: str) -> str | None:
     for line in lines:
         if not line.startswith("#") and (found := re.match(4 * FIELD + "(.*)", line)):
             *fields, password = (re.sub(r"\\(.)", r"\1", field) for field in found.groups())
-            if all(map(lambda field, one: field in {"*", one}, fields, asked)):
+            if all(field in {"*", one} for field, one in zip(fields, asked, strict=True)):
                 return password
     return None
 

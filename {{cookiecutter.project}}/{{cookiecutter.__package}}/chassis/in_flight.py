@@ -4,13 +4,12 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from .bounds import BoundedBody, Bounds
+from .bounds import BoundedBody, Bounds, InFlight
 from .drain import Cut, Drain, StreamEnded
 
 # Seconds until a request that still runs is watched for its client going away: most have ended by
@@ -22,22 +21,19 @@ LAST_PART: Message = {"type": "http.response.body", "body": b"", "more_body": Fa
 logger = logging.getLogger(__name__)
 
 
-class RequestInFlight(BoundedBody):
-    """`cancel` ends its task, and `cancelled_by` says why."""
+class RequestInFlight(InFlight, BoundedBody):
+    """What limits and a drain do to a request; `receive` and `send` are its application's."""
 
     response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
     client_gone = False
     alone_since = 0.0  # when the check first saw one of these two
-    sending = False
-    sending_since = 0.0  # when the check first saw this part
     listening = 0  # calls of `receive` that wait for the client to go
     watcher: asyncio.Task[None] | None = None
-    cancelled_by: Exception | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.task = asyncio.current_task()
         self.http_version = scope["http_version"]
         self.receive_more = receive
         self.send_on = send
@@ -80,11 +76,6 @@ class RequestInFlight(BoundedBody):
             name.lower() == b"content-type" and value.startswith(b"text/event-stream")
             for name, value in headers
         )
-
-    def cancel(self, reason: Exception) -> None:
-        if self.task and not self.cancelled_by:
-            self.cancelled_by = reason
-            self.task.cancel()
 
     async def conclude(self, reason: Exception) -> None:
         """Ends what was cancelled for this reason, or raises it where it is the answer."""
@@ -129,9 +120,7 @@ class RequestInFlight(BoundedBody):
         elif drain.over:
             self.cancel(Cut("The service ended before a response was complete"))
         elif self.sending:
-            self.sending_since = self.sending_since or now
-            if now > self.sending_since + self.bounds.send_timeout:
-                self.cancel(ClientDisconnect())
+            self.check_sending(now)
         self.watch()
 
     def watch(self) -> asyncio.Task[None]:

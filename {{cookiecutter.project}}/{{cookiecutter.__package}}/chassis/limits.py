@@ -5,11 +5,10 @@ import logging
 import time
 from collections.abc import Container
 
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .bounds import Bounds
+from .bounds import Bounds, too_many
 from .drain import Drain
 from .edge import check_origin
 from .in_flight import RequestInFlight
@@ -33,8 +32,8 @@ class Limits:
     `request_timeout` seconds are from the end of the body to the beginning of the response, which
     then lasts as long as its client takes it; what runs on after it has `background_timeout`.
     `probes` are paths that are not counted; pages of `origins` and of the service itself may open
-    WebSockets. Raises `HTTPException`: 400, 408, 413, 503 or 504, or
-    `ClientDisconnect` where there is nobody to answer. What fails later is logged.
+    WebSockets. Raises `HTTPException`: 400, 408, 413, 503 or 504, or `ClientDisconnect` where there
+    is nobody to answer. What fails later is logged.
     """
 
     problems = (400, 408, 413, 503, 504)
@@ -84,7 +83,7 @@ class Limits:
             else:  # There is none: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
                 request.accept(b"")
             if counted and self.drain.in_flight > self.max_in_flight:
-                raise HTTPException(503, "Too many requests are in flight", {"Retry-After": "1"})
+                raise too_many()
             if lengths == LENGTHS:
                 # A proxy may have believed the other one:
                 # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
@@ -120,7 +119,7 @@ class Limits:
 
         async def enter(scope: Scope, receive: Receive, send: Send) -> None:
             if self.drain.in_flight > self.max_in_flight:
-                raise HTTPException(503, "Too many requests are in flight", {"Retry-After": "1"})
+                raise too_many()
             check_origin(scope, self.origins)
             await self.app(scope, receive, send)
 

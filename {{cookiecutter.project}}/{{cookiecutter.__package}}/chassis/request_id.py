@@ -34,8 +34,7 @@ class RequestId:
         id_ = given if given and PLAIN.fullmatch(given) else urandom(16).hex()
 
         def add_header(message: Message) -> Awaitable[None]:
-            failed = "status" in message and message["status"] >= 400
-            if message["type"] in STARTS and (given or failed):
+            if message["type"] in STARTS and (given or message.get("status", 0) >= 400):
                 header = (b"x-request-id", id_.encode())
                 message = {**message, "headers": [*message.get("headers", ()), header]}
             return send(message)

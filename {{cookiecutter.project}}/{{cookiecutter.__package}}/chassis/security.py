@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from .errors import problem
+from .errors import answer
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Scheme:
 
     def on_error(self, connection: HTTPConnection[Any], error: Exception) -> Response:
         """For Starlette's `AuthenticationMiddleware`, which would answer 400 and plain text."""
-        refused = self.refuse(401, str(error))
-        return problem(refused.status_code, refused.detail, refused.headers)
+        return answer(self.refuse(401, str(error)))
 
 
 class Bearer(Scheme):

@@ -4,16 +4,15 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from .bounds import Bounds
+from .bounds import Bounds, InFlight
 from .drain import Cut, Drain
-from .errors import problem
+from .errors import answer
 
 # https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
 NORMAL, FAILED, RESTART = 1000, 1011, 1012
@@ -22,7 +21,7 @@ END_TIMEOUT = 1.0  # seconds for the application to end after its WebSocket
 logger = logging.getLogger(__name__)
 
 
-class WebSocketInFlight:
+class WebSocketInFlight(InFlight):
     """What limits and a drain do to a WebSocket; `receive` and `send` are its application's."""
 
     accepted = False
@@ -30,13 +29,10 @@ class WebSocketInFlight:
     ended_since = 0.0  # when the check first saw that it was closed
     received = 0
     listening = 0
-    sending = False
-    sending_since = 0.0  # when the check first saw this message
-    cancelled_by: Exception | None = None
     watcher: asyncio.Task[None] | None = None  # that closes it
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
-        self.task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.task = asyncio.current_task()
         self.scope = scope
         self.receive_more = receive
         self.send_on = send
@@ -70,8 +66,7 @@ class WebSocketInFlight:
 
     async def refuse(self, error: HTTPException) -> None:
         if "websocket.http.response" in (self.scope.get("extensions") or {}):
-            answer = problem(error.status_code, error.detail, error.headers)
-            await answer(self.scope, self.receive, self.send_on)
+            await answer(error)(self.scope, self.receive, self.send_on)
         else:
             await self.close(NORMAL)  # Before it is accepted, it is a 403.
 
@@ -121,11 +116,6 @@ class WebSocketInFlight:
         await self.send_on(message)
         self.sending = False
 
-    def cancel(self, reason: Exception) -> None:
-        if self.task and not self.cancelled_by:
-            self.cancelled_by = reason
-            self.task.cancel()
-
     def check(self, now: float, drain: Drain) -> None:
         """Ends it where it is late, gone, or the last one."""
         if self.closed:
@@ -141,8 +131,6 @@ class WebSocketInFlight:
         elif drain.started:
             self.watcher = self.watcher or asyncio.create_task(self.close(RESTART))
         elif self.sending:
-            self.sending_since = self.sending_since or now
-            if now > self.sending_since + self.bounds.send_timeout:
-                self.cancel(ClientDisconnect())
+            self.check_sending(now)
         elif now > self.start + END_TIMEOUT:
             self.look()
