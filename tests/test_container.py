@@ -33,6 +33,11 @@ pytestmark = pytest.mark.slow
 
 # What an engine hands on too, for the package index to be reached.
 NETWORK = re.compile(r"\w+_proxy|SSL_CERT_\w+|UV_\w*INDEX\w*", re.I)
+# Of the folder that the service is in.
+CONTENT = {
+    *(".venv", "README.md", "hypercorn.conf.py", "migrations", "my_service"),
+    *("pyproject.toml", "uv.lock"),
+}
 
 
 @dataclass
@@ -300,15 +305,7 @@ def test_content(image: Image) -> None:
     }
     assert {"my_service", "starlette", "hypercorn"} <= installed
     assert not installed & development
-    assert {path.name for path in (image.root / "app").iterdir()} == {
-        ".venv",
-        "README.md",
-        "hypercorn.conf.py",
-        "migrations",
-        "my_service",
-        "pyproject.toml",
-        "uv.lock",
-    }
+    assert {path.name for path in (image.root / "app").iterdir()} == CONTENT
 
 
 def test_bytecode(image: Image) -> None:

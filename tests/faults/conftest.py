@@ -60,6 +60,14 @@ def postgres(server: Postgres) -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def done(tmp_path: Path) -> Path:
+    """Where the endpoints write the names of what has ended: see `read_names`."""
+    file = tmp_path / "done"
+    file.touch()
+    return file
+
+
+@pytest.fixture
 def figure(record_property: Record) -> Callable[[str, str], None]:
     """Takes a fault and its figure, for the table at the end of the run."""
 

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from serving import HYPERCORN, Service, serve
 
 RUNNER = ("python", "-m", "my_service")
+protocols = pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+workers = pytest.mark.parametrize("workers", ["1", "2"])
 COMMANDS = {"runner": RUNNER, "hypercorn": HYPERCORN}
 
 ENDPOINTS = """
@@ -205,6 +208,11 @@ UNPROTECTED_DATABASE = {
         ),
     },
 }
+
+
+def read_names(done: Path) -> list[str]:
+    """Of what has ended: the endpoints write them into the file that DONE names."""
+    return done.read_text().split()
 
 
 def extend(project: Path) -> None:

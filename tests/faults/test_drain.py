@@ -11,10 +11,9 @@ from serving import HYPERCORN, Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import copy, serve_on
+from faults.service import copy, protocols, serve_on
 
 REQUESTS = 50
-protocols = pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
 workers = pytest.mark.parametrize("workers", [1, 2])
 
 

@@ -9,29 +9,14 @@ from pathlib import Path
 
 import h2.connection
 import httpx
-import pytest
 from serving import Service
 
 from faults.load import ask, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, serve_on
+from faults.service import RUNNER, copy, protocols, read_names, serve_on, workers
 
 STREAMS = 100
 MIB = 1 << 20
-protocols = pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
-workers = pytest.mark.parametrize("workers", ["1", "2"])
-
-
-@pytest.fixture
-def done(tmp_path: Path) -> Path:
-    """Where a stream writes its name when it is closed."""
-    file = tmp_path / "done"
-    file.touch()
-    return file
-
-
-def read_names(done: Path) -> list[str]:
-    return done.read_text().split()
 
 
 def read_log(service: Service) -> list[str]:

@@ -14,27 +14,14 @@ from wsproto.events import CloseConnection, TextMessage
 
 from faults.load import ask, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, serve_on
+from faults.service import RUNNER, copy, read_names, serve_on, workers
 from faults.websocket import Client
 
 WEBSOCKETS = 100
 RESTART = 1012
-workers = pytest.mark.parametrize("workers", ["1", "2"])
 UNPROTECTED = {
     "my_service/chassis/limits.py": {'if scope["type"] == "websocket":': "if False:"},
 }
-
-
-@pytest.fixture
-def done(tmp_path: Path) -> Path:
-    """Where a WebSocket writes its name when its application ends."""
-    file = tmp_path / "done"
-    file.touch()
-    return file
-
-
-def read_names(done: Path) -> list[str]:
-    return done.read_text().split()
 
 
 def read_events(service: Service) -> list[dict[str, Any]]:
