@@ -12,11 +12,13 @@ from baking import TEMPLATE, bake, capture, environment
 PATHS = {
     ".cookiecutter.json",
     ".dockerignore",
+    ".editorconfig",
     ".env.example",
     ".gitattributes",
     ".github/dependabot.yml",
     ".github/workflows/ci.yaml",
     ".gitignore",
+    "AGENTS.md",
     "Dockerfile",
     "README.md",
     "SECURITY.md",
@@ -186,6 +188,7 @@ from cookiecutter.cli import main
 main()
 """
 
+TEMPLATE_NAME = "{{cookiecutter.project}}"
 Tree = dict[str, tuple[int, bytes]]
 
 
@@ -241,6 +244,31 @@ def test_whitespace(tree: Tree) -> None:
         if re.search(rb"[ \t\r]$|\n\n\Z|[^\n]\Z", content, re.MULTILINE)
     }
     assert untidy == set()
+
+
+def read_links(folder: Path) -> list[tuple[Path, str]]:
+    """The pages below a folder, each with the paths that it links to."""
+    return [
+        (page, link)
+        for page in folder.rglob("*.md")
+        if not {".venv", "node_modules", TEMPLATE_NAME} & set(page.relative_to(folder).parts)
+        for link in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", page.read_text())
+    ]
+
+
+def test_links(tmp_path: Path) -> None:
+    """What the pages of the template and of a baked project link to is there"""
+    for folder in (TEMPLATE, bake(tmp_path)):
+        links = read_links(folder)
+        assert len(links) > 10
+        assert [
+            (page.name, link) for page, link in links if not (page.parent / link).exists()
+        ] == []
+
+
+def test_rules_are_short(tree: Tree) -> None:
+    for content in (tree["AGENTS.md"][1], (TEMPLATE / "AGENTS.md").read_bytes()):
+        assert len(content.splitlines()) <= 40
 
 
 def test_repeatable(tmp_path: Path, tree: Tree) -> None:
