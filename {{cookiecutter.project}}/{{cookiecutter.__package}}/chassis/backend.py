@@ -115,7 +115,7 @@ class LentConnection(ConnectionBackend):
 
     async def fetch_one(self, query: ClauseElement) -> Record | None:
         sql, values, columns = compile_query(query)
-        row: Record | None = await self.send(asyncpg.Connection.fetchrow, sql, *values)
+        row: Any = await self.send(asyncpg.Connection.fetchrow, sql, *values)
         return Result(row, columns).read(row) if columns and row else row
 
     async def execute(self, query: ClauseElement) -> Any:

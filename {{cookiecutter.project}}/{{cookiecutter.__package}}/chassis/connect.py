@@ -30,7 +30,7 @@ def check_readable(error: BaseException) -> None:
         raise UnreadableValue(f"a row has a value that Python cannot hold: {error}") from error
 
 
-class Row(asyncpg.Record):  # type: ignore[misc]
+class Row(asyncpg.Record):
     """Read by name, by attribute or by index; its values in order; `dict(row)`."""
 
     __slots__ = ()
@@ -55,10 +55,11 @@ class Json(NamedTuple):
     value: Any
 
 
-class Connection(asyncpg.Connection):  # type: ignore[misc]
+class Connection(asyncpg.Connection):
     """asyncpg's, with what a pool notes on it: times are of the monotonic clock."""
 
     __slots__ = ("expires", "released", "replaced")
+    released: float
 
     def note_age(self, max_age: float) -> None:
         # At random, so that those which were opened together do not end together.
@@ -67,8 +68,7 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]
 
     def is_well(self, max_idle: float) -> bool:
         """Whether it is open, and was in use not long ago: else the network may have cut it."""
-        fresh: bool = time.monotonic() < self.released + max_idle
-        return fresh and not self.is_closed()
+        return time.monotonic() < self.released + max_idle and not self.is_closed()
 
     async def clean(self) -> None:
         """Waits until nothing is under way, rolls back, and resets the session."""

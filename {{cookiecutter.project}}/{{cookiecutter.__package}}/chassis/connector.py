@@ -50,7 +50,7 @@ class Connector:
             every = ports if isinstance(ports, list) else [ports] * len(hosts)
             pairs = zip(hosts, every, strict=True)
             self.addresses = [{"host": host, "port": port} for host, port in pairs]
-        self.options = {"connection_class": Connection, "record_class": Row} | options
+        self.options = {"record_class": Row} | options
         self.passfile = self.options.pop("passfile", None)
         self.init = init
 
@@ -81,7 +81,7 @@ class Connector:
         options = self.options | address
         if self.passfile and "password" not in options:
             options["password"] = self.read_password(options)
-        connection: Connection = await asyncpg.connect(**options)
+        connection = await asyncpg.connect(connection_class=Connection, **options)
         self.addresses.sort(key=address.__ne__)
         return connection
 
