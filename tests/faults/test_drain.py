@@ -73,7 +73,7 @@ async def test_slow_body_is_answered(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None]
 ) -> None:
     """The drain is as long as a body and a request together may be."""
-    with serve_on(extended, postgres.url(), REQUEST_TIMEOUT="5") as service:
+    with serve_on(extended, postgres.url(), REQUEST_TIMEOUT="5", BACKGROUND_TIMEOUT="1") as service:
         request = asyncio.create_task(send_slowly(service, 9))
         await asyncio.sleep(0.5)
         service.process.terminate()
@@ -88,7 +88,7 @@ async def test_control_of_slow_body(extended: Path, postgres: Postgres, tmp_path
     """A drain for a request alone breaks it off."""
     edits = {"my_service/__main__.py": {"DRAIN_TIMEOUT = BODY_TIMEOUT +": "DRAIN_TIMEOUT ="}}
     project = copy(extended, tmp_path, edits)
-    with serve_on(project, postgres.url(), REQUEST_TIMEOUT="5") as service:
+    with serve_on(project, postgres.url(), REQUEST_TIMEOUT="5", BACKGROUND_TIMEOUT="1") as service:
         request = asyncio.create_task(send_slowly(service, 9))
         await asyncio.sleep(0.5)
         service.process.terminate()
