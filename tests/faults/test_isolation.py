@@ -45,7 +45,7 @@ def test_rows_are_not_seen(
 
 @ORDERS
 def test_control(project: Path, postgres: Postgres, tmp_path: Path, tests: tuple[str, ...]) -> None:
-    emptying = "f\"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY\""
-    edits = {"tests/conftest.py": {emptying: '"SELECT 1"'}}
+    emptying = 'f"TRUNCATE {tables} RESTART IDENTITY CASCADE"'
+    edits = {"tests/chassis/fixtures.py": {emptying: '"SELECT 1"'}}
     report = run_tests(copy(project, tmp_path, edits), postgres, tests)
     assert report.startswith("1 failed, 1 passed")
