@@ -132,8 +132,8 @@ async def run_upstream() -> AsyncIterator[str]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.current_task())
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await reader.readuntil(b"\r\n\r\n"):
-                await asyncio.sleep(0.1)
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(2.5 if b"/slow" in head else 0.1)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1")
         writer.close()
 
@@ -157,7 +157,8 @@ async def cancel_calls(project: Path, postgres: Postgres) -> tuple[list[Answer],
             await cancel_at_random(service, path, 600)
             await asyncio.sleep(1)
             async with open_client(service.url) as client:
-                answers = await ask_many([client], path, 10)
+                # Longer than a call waits for a connection, so that a single lost one shows.
+                answers = await ask_many([client], f"{path}slow", 10)
             return answers, service.log.read_text()
 
 
