@@ -58,11 +58,15 @@ def serve(
     *,
     ready: str = "/readyz",
     scheme: str = "http",
+    url: str = "",
     **variables: str,
 ) -> Iterator[Service]:
-    """Runs `command` of the project's environment in its folder until the block ends."""
+    """Runs `command` of the project's environment in its folder until the block ends.
+
+    `url` is where it is reached, if that is not a port of its own.
+    """
     port = free_port()
-    url = f"{scheme}://127.0.0.1:{port}"
+    url = url or f"{scheme}://127.0.0.1:{port}"
     log = project / f"service-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

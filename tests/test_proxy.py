@@ -1,17 +1,41 @@
 """Behind a proxy, and called by pages of another origin: the settings, in the running service."""
 
 import json
+import os
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
+from urllib.parse import urljoin
 
 import httpx
 import pytest
-from serving import HYPERCORN, Service, serve
+from serving import HYPERCORN, Service, free_port, serve
 
 ORIGIN = "https://app.example.com"
 HOPS = "203.0.113.7, 192.0.2.1"
+RUNNER = ("python", "-m", "my_service")
+# One takes the beginning of the path away, the other one passes it on.
+HAPROXY = """
+defaults
+    mode http
+    option forwardfor
+    timeout connect 5s
+    timeout client 10s
+    timeout server 10s
+listen strips
+    bind 127.0.0.1:{strips}
+    http-request set-header X-Forwarded-Proto https
+    http-request replace-path /shop(/.*) \\1
+    server service unix@{socket}
+listen passes
+    bind 127.0.0.1:{passes}
+    server service unix@{socket}
+"""
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 
 
@@ -90,3 +114,59 @@ def test_cors_is_off(service: Service) -> None:
     asked = httpx.options(f"{service.url}/users", headers={"Origin": ORIGIN, **PREFLIGHT})
     assert "access-control-allow-origin" not in asked.headers
     assert "access-control-allow-origin" not in get(service, "/", Origin=ORIGIN).headers
+
+
+@pytest.fixture(scope="module", params=[HYPERCORN, RUNNER], ids=["hypercorn", "runner"])
+def below_path(request: pytest.FixtureRequest, project: Path) -> Iterator[dict[str, Service]]:
+    """The service at a Unix socket, behind a haproxy of Debian's that serves it below /shop."""
+    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not program:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("haproxy is not installed")
+    ports = {"strips": free_port(), "passes": free_port()}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    with TemporaryDirectory() as folder:  # The path of a socket must be short.
+        socket, file = f"{folder}/service.sock", Path(folder, "haproxy.cfg")
+        file.write_text(HAPROXY.format(socket=socket, **ports))
+        haproxy = subprocess.Popen([program, "-db", "-q", "-f", str(file)])
+        variables = {
+            "HOST": f"unix:{socket}",
+            "ROOT_PATH": "/shop",
+            "FORWARDED_ALLOW_IPS": "unix:",
+            "DATABASE_POOL_SIZE": "2",
+        }
+        try:
+            with serve(project, request.param, url=urls["strips"], **variables) as service:
+                yield {
+                    name: Service(url, ports[name], service.process, service.log)
+                    for name, url in urls.items()
+                }
+        finally:
+            haproxy.terminate()
+            haproxy.wait(10)
+
+
+@pytest.mark.parametrize("way", ["strips", "passes"])
+def test_service_below_a_path(below_path: dict[str, Service], way: str) -> None:
+    """What it says of its own URLs can be asked for through the proxy"""
+    url = below_path[way].url
+    with httpx.Client(base_url=url) as client:
+        user = {"name": "Ada", "email": f"{token_hex(8)}@example.com"}
+        location = client.post("/shop/users", json=user).headers["location"]
+        assert location.startswith("/shop/users/")
+        assert client.get(location).json()["email"] == user["email"]
+        assert client.get("/shop/openapi.json").json()["servers"] == [{"url": "/shop"}]
+        assert client.get("/shop/livez").status_code == 200
+        for page in ["/shop/docs", "/shop/redoc"]:
+            files = re.findall(r'(?:src|href)="([^":]+)"', client.get(page).text)
+            assert len(files) >= 2
+            for file in files:
+                assert client.get(urljoin(f"{url}{page}", file)).status_code == 200
+
+
+def test_proxy_at_a_unix_socket(below_path: dict[str, Service]) -> None:
+    """Is believed, where the settings say so; the first address its client has made up"""
+    service = below_path["strips"]
+    response = get(service, "/shop/", X_Forwarded_For="203.0.113.7")
+    assert response.status_code == 200
+    assert "strict-transport-security" in response.headers
+    assert logged_client(service, response) == "127.0.0.1"

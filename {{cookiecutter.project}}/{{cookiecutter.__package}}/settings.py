@@ -14,11 +14,12 @@ PROJECT = Path(__file__).parents[1]
 source = config.Settings(PROJECT, os.environ.get("ENV_FILE"))
 read = source.read
 
-HOST = read("HOST", str, "127.0.0.1")
+HOST = read("HOST", casts.host, "127.0.0.1")
 PORT = read("PORT", casts.port, "8000")
 WEB_CONCURRENCY = read("WEB_CONCURRENCY", casts.count, "1")
 TLS_CERTFILE = read("TLS_CERTFILE", casts.path, "")
 TLS_KEYFILE = read("TLS_KEYFILE", casts.path, "")
+ROOT_PATH = read("ROOT_PATH", casts.root_path, "")
 QUIC_BIND = read("QUIC_BIND", casts.udp_bind, "")
 FORWARDED_ALLOW_IPS = read("FORWARDED_ALLOW_IPS", casts.networks, "")
 ALLOWED_HOSTS = read("ALLOWED_HOSTS", casts.hosts, "*")

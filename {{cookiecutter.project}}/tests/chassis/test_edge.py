@@ -16,7 +16,7 @@ from {{ cookiecutter.__package }}.chassis.edge import (
 )
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
 
-TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+TRUSTED: list[Any] = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 
 
 async def tell(scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,12 +55,69 @@ async def test_other_peer_is_not(peer: str) -> None:
         (["made up"], "10.0.0.1"),
         ([""], "10.0.0.1"),
         (["2001:DB8::1"], "2001:db8::1"),
+        (["203.0.113.5:51234"], "203.0.113.5"),
+        (["[2001:db8::1]:4711, 10.0.0.2:80"], "2001:db8::1"),
+        (["[2001:db8::1]"], "2001:db8::1"),
+        (["192.0.2.1:made up"], "10.0.0.1"),
     ],
 )
 async def test_client_is_the_last_that_is_no_proxy(values: list[str], client: str) -> None:
     """What stands before it, the client may have made up."""
     headers = [("X-Forwarded-For", value) for value in values]
     assert (await get(Forwarded(tell, TRUSTED), *headers))[0] == client
+
+
+@pytest.mark.parametrize(
+    ("values", "seen"),
+    [
+        (["for=192.0.2.1;proto=https"], ["192.0.2.1", "https"]),
+        (['For="[2001:DB8::1]:4711" ; Proto=HTTPS'], ["2001:db8::1", "https"]),
+        (["for=203.0.113.7, for=192.0.2.1", 'for="10.0.0.2:80";proto=http'], ["192.0.2.1", "http"]),
+        (["for=192.0.2.1, for=_hidden"], ["10.0.0.1", "http"]),
+        (["for=unknown;by=203.0.113.7"], ["10.0.0.1", "http"]),
+        (["for=192.0.2.1;proto=https, by=10.0.0.2"], ["10.0.0.1", "http"]),
+        (["nonsense"], ["10.0.0.1", "http"]),
+    ],
+)
+async def test_forwarded_header(values: list[str], seen: list[str]) -> None:
+    """https://www.rfc-editor.org/rfc/rfc7239"""
+    headers = [("Forwarded", value) for value in values]
+    assert await get(Forwarded(tell, TRUSTED), *headers) == seen
+
+
+@pytest.mark.parametrize(
+    "header", [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-Proto", "http")]
+)
+async def test_usual_headers_go_first(header: tuple[str, str]) -> None:
+    """A client can send the other one through a proxy that does not know it"""
+    made_up = ("Forwarded", "for=198.51.100.9;proto=https")
+    seen = await get(Forwarded(tell, TRUSTED), header, made_up)
+    assert seen in (["192.0.2.1", "http"], ["10.0.0.1", "http"])
+
+
+@pytest.mark.parametrize(("trusted", "client"), [(["unix:"], "192.0.2.1"), (TRUSTED, "")])
+async def test_peer_at_a_unix_socket(trusted: list[Any], client: str) -> None:
+    """It has no address."""
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope.get("client"))
+
+    scope = {"type": "http", "client": None, "headers": [(b"x-forwarded-for", b"192.0.2.1")]}
+    await Forwarded(app, trusted)(scope, receive=Any, send=Any)  # type: ignore[arg-type]
+    assert (seen[0] or [""])[0] == client
+
+
+async def test_scheme_of_a_websocket() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope["client"][0], scope["scheme"]))
+
+    headers = [(b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-proto", b"https")]
+    scope = {"type": "websocket", "client": ("10.0.0.1", 5), "scheme": "ws", "headers": headers}
+    await Forwarded(app, TRUSTED)(scope, receive=Any, send=Any)  # type: ignore[arg-type]
+    assert seen == [("192.0.2.1", "wss")]
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "", "https, "])

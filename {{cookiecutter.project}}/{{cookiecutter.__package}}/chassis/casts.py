@@ -113,9 +113,21 @@ def upstream_urls(value: str) -> list[str]:
     return items(value, URL)
 
 
-@accepts("IP addresses or networks, as 10.0.0.0/8, separated by commas, or empty")
-def networks(value: str) -> list[IPv4Network | IPv6Network]:
-    return [ip_network(item) for item in items(value, ".+")]
+@accepts("IP addresses, networks as 10.0.0.0/8, or unix:, separated by commas, or empty")
+def networks(value: str) -> list[IPv4Network | IPv6Network | str]:
+    return [item if item == "unix:" else ip_network(item) for item in items(value, ".+")]
+
+
+@accepts("the beginning of a path, as /shop, without a slash at its end, or empty")
+def root_path(value: str) -> str:
+    check(re.fullmatch(r"(/[\w.~-]+)*", value, re.ASCII))
+    return value
+
+
+@accepts("a host name, an IP address, or unix: and the absolute path of a socket")
+def host(value: str) -> str:
+    check(re.fullmatch(r"unix:/.+|[\w.-]+|\[?[\da-fA-F:.]+\]?", value, re.ASCII))
+    return value
 
 
 @accepts("host names without ports, as example.com or *.example.com, separated by commas, or *")
