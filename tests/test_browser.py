@@ -1,4 +1,4 @@
-"""The documentation pages in a real Chromium, from a folder and from a stand-in for the CDN.
+"""The documentation pages in a real Chromium, which reaches the service and a stand-in for the CDN.
 
 With PICTURES=docs/pictures in the environment the pictures in that folder are made anew.
 """
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from baking import TEMPLATE, run
+from baking import TEMPLATE, install, run
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
@@ -159,25 +159,39 @@ def browser(cdn_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     browser.quit()
 
 
-@pytest.fixture(scope="module", params=["cdn", "folder"])
+@pytest.fixture(scope="module")
+def unpackaged(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project without the package that has the files, as in production."""
+    copy = tmp_path_factory.mktemp("unpackaged") / project.name
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns(".venv", ".postgres*"))
+    install(copy, "--no-install-package", "offapi")
+    return copy
+
+
+@pytest.fixture(scope="module", params=["package", "cdn", "folder"])
 def site(
     request: pytest.FixtureRequest,
     project: Path,
+    unpackaged: Path,
     packages: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    """The service, with the files of the pages on the CDN or in a folder."""
-    folder = ""
+    """The service, with the files of the pages in the package, on the CDN or in a folder.
+
+    With the package it is below a path, as behind a proxy.
+    """
+    folder, root = "", "/shop" if request.param == "package" else ""
     if request.param == "folder":
         folder = str(tmp_path_factory.mktemp("assets"))
         for file in chain(*FILES.values()):
             shutil.copy(packages / file, folder)
-    with serve(project, DOCS_ASSETS=folder) as service:
+    source = unpackaged if request.param == "cdn" else project
+    with serve(source, DOCS_ASSETS=folder, ROOT_PATH=root) as service:
         paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
         yield Site(
-            f"http://{HOST}:{service.port}/",
+            f"http://{HOST}:{service.port}{root}/",
             sorted(f"{method.upper()} {path}" for path in paths for method in paths[path]),
-            [] if folder else [CDN + file for file in chain(*FILES.values())],
+            [CDN + file for file in chain(*FILES.values())] if source is unpackaged else [],
         )
 
 
@@ -230,7 +244,7 @@ def test_page_logs_no_error(visits: dict[str, Visit], path: str) -> None:
 @pages
 def test_page_asks_no_other_host(visits: dict[str, Visit], site: Site, path: str) -> None:
     """Not for pictures, fonts or figures either. With a folder the CDN is another host, too."""
-    own = (site.url, f"blob:{site.url}", "data:", *site.foreign)
+    own = (site.url, f"blob:http://{HOST}:", "data:", *site.foreign)
     assert site.url + "openapi.json" in visits[path].requests
     assert [url for url in visits[path].requests if not url.startswith(own)] == []
 
@@ -253,9 +267,15 @@ def test_try_it_out_shows_the_answer(browser: Chrome, site: Site) -> None:
     assert json.loads(answer) == {"item_id": 7, "q": None}
 
 
+@pytest.fixture(scope="module")
+def in_production(unpackaged: Path) -> Iterator[Service]:
+    with serve(unpackaged) as service:
+        yield service
+
+
 @pages
-def test_page_names_the_cdn_and_nothing_else(service: Service, path: str) -> None:
-    response = httpx.get(service.url + path)
+def test_page_names_the_cdn_and_nothing_else(in_production: Service, path: str) -> None:
+    response = httpx.get(in_production.url + path)
     urls = re.findall(r"https?:[^\"; ]+", response.text)
     assert urls == [CDN + file for file in FILES[path]]
     sources = set(re.findall(r"https?:[^; ]+", response.headers["content-security-policy"]))

@@ -1,4 +1,6 @@
 import re
+from base64 import b64encode
+from hashlib import sha384
 from pathlib import Path
 
 import httpx
@@ -11,7 +13,9 @@ pages = pytest.mark.parametrize("path", ["/docs", "/redoc"])
 
 
 def open_client(folder: Path | None) -> httpx.AsyncClient:
-    app = Starlette(routes=docs.build_routes("<title>", str(folder) if folder else None))
+    """With the pages as where the package is not installed."""
+    routes = docs.build_routes("<title>", str(folder) if folder else None, package="none")
+    app = Starlette(routes=routes)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -45,8 +49,8 @@ async def test_names_an_icon(client: httpx.AsyncClient, path: str) -> None:
 
 @pages
 async def test_own_script_is_served(client: httpx.AsyncClient, path: str) -> None:
-    (script,) = re.findall(r'src="(/[^"]+/start\.js)"', (await client.get(path)).text)
-    response = await client.get(script)
+    (script,) = re.findall(r'src="([^"]+/start\.js)"', (await client.get(path)).text)
+    response = await client.get(f"/{script}")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/javascript; charset=utf-8"
 
@@ -66,11 +70,31 @@ async def test_folder_takes_the_place_of_other_hosts(tmp_path: Path, path: str) 
     async with open_client(tmp_path) as client:
         response = await client.get(path)
         assert "//" not in response.text + response.headers["content-security-policy"]
-        names = re.findall(r'"/docs/assets/([^"]+)"', response.text)
+        names = re.findall(r'"docs/assets/([^"]+)"', response.text)
         assert names
         for name in names:
             (tmp_path / name).write_text(name)
             assert (await client.get(f"/docs/assets/{name}")).text == name
+
+
+@pages
+async def test_package_has_the_files_of_the_cdn(client: httpx.AsyncClient, path: str) -> None:
+    """Those of another version are refused: the versions in docs.py and of offapi go together"""
+    text = (await client.get(path)).text
+    files = re.findall(r'"(docs/assets/[^"]+)"\s+integrity="sha384-([^"]+)"', text)
+    assert files
+    for file, expected in files:
+        content = (await client.get(f"/{file}")).content
+        assert b64encode(sha384(content).digest()).decode() == expected
+
+
+@pages
+async def test_urls_are_relative(client: httpx.AsyncClient, path: str) -> None:
+    """Below whatever path a proxy serves them"""
+    response = await client.get(path)
+    script = await client.get(f"{path}/start.js")
+    for text in (response.text, script.text):
+        assert re.findall(r"""["']/[^"']*["']""", text) == []
 
 
 async def test_folder_gives_nothing_from_outside(tmp_path: Path) -> None:
