@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from . import external, home, settings, users
-from .chassis import database_errors, docs, edge, errors, health, logs, openapi
+from .chassis import database_errors, docs, edge, errors, forwarded, health, logs, openapi
 from .chassis.drain import Drain
 from .chassis.limits import Limits
 from .chassis.request_id import RequestId
@@ -33,7 +33,7 @@ if settings.DEMOS:
 middleware, cors = [], []
 timeouts = settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT
 if settings.FORWARDED_ALLOW_IPS:
-    middleware += [Middleware(edge.Forwarded, settings.FORWARDED_ALLOW_IPS)]
+    middleware += [Middleware(forwarded.Forwarded, settings.FORWARDED_ALLOW_IPS)]
 if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
     from .chassis.telemetry import Telemetry
 

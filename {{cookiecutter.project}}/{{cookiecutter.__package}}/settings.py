@@ -7,32 +7,32 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from .chassis import casts, config
+from .chassis import addresses, casts, config
 
 PROJECT = Path(__file__).parents[1]
 
 source = config.Settings(PROJECT, os.environ.get("ENV_FILE"))
 read = source.read
 
-HOST = read("HOST", casts.host, "127.0.0.1")
+HOST = read("HOST", addresses.host, "127.0.0.1")
 PORT = read("PORT", casts.port, "8000")
 WEB_CONCURRENCY = read("WEB_CONCURRENCY", casts.count, "1")
 TLS_CERTFILE = read("TLS_CERTFILE", casts.path, "")
 TLS_KEYFILE = read("TLS_KEYFILE", casts.path, "")
-ROOT_PATH = read("ROOT_PATH", casts.root_path, "")
-QUIC_BIND = read("QUIC_BIND", casts.udp_bind, "")
-FORWARDED_ALLOW_IPS = read("FORWARDED_ALLOW_IPS", casts.networks, "")
-ALLOWED_HOSTS = read("ALLOWED_HOSTS", casts.hosts, "*")
-CORS_ORIGINS = read("CORS_ORIGINS", casts.origins, "")
+ROOT_PATH = read("ROOT_PATH", addresses.root_path, "")
+QUIC_BIND = read("QUIC_BIND", addresses.udp_bind, "")
+FORWARDED_ALLOW_IPS = read("FORWARDED_ALLOW_IPS", addresses.networks, "")
+ALLOWED_HOSTS = read("ALLOWED_HOSTS", addresses.hosts, "*")
+CORS_ORIGINS = read("CORS_ORIGINS", addresses.origins, "")
 REQUEST_TIMEOUT = read("REQUEST_TIMEOUT", casts.seconds, "15")
 BACKGROUND_TIMEOUT = read("BACKGROUND_TIMEOUT", casts.seconds, "30")
 LOG_LEVEL = read("LOG_LEVEL", casts.level, "info")
-OTEL_EXPORTER_OTLP_ENDPOINT = read("OTEL_EXPORTER_OTLP_ENDPOINT", casts.url, "")
-DATABASE_URL = read("DATABASE_URL", casts.database_url, "")
+OTEL_EXPORTER_OTLP_ENDPOINT = read("OTEL_EXPORTER_OTLP_ENDPOINT", addresses.url, "")
+DATABASE_URL = read("DATABASE_URL", addresses.database_url, "")
 DATABASE_POOL_SIZE = read("DATABASE_POOL_SIZE", casts.count, "10")
 DATABASE_POOLER = read("DATABASE_POOLER", casts.flag, "false")
 UPSTREAM_URLS = read(
-    "UPSTREAM_URLS", casts.upstream_urls, "http://example/a,http://example/b,http://example/c"
+    "UPSTREAM_URLS", addresses.upstream_urls, "http://example/a,http://example/b,http://example/c"
 )
 DOCS_ASSETS = read("DOCS_ASSETS", casts.path, "")
 DEMOS = read("DEMOS", casts.flag, "false" if DATABASE_URL else "true")

@@ -9,12 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis.edge import (
-    Forwarded,
-    Hosts,
-    SecurityHeaders,
-)
+from {{ cookiecutter.__package }}.chassis.edge import Hosts, SecurityHeaders
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
+from {{ cookiecutter.__package }}.chassis.forwarded import Forwarded
 
 TRUSTED: list[Any] = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 

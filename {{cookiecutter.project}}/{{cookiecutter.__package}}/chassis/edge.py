@@ -1,9 +1,7 @@
-"""Proxies that are trusted, hosts that are served, and the headers that browsers are told."""
+"""Hosts that are served, and the headers that browsers are told."""
 
 import re
 from collections.abc import Awaitable, Container, Iterable, Iterator
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -13,10 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 HSTS = (b"strict-transport-security", b"max-age=31536000")
-ADDRESS = re.compile(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
-# https://www.rfc-editor.org/rfc/rfc7239#section-4
-PARAMETER = r'(?:^|;)\s*{}="?([^\s";]+)'
-UNIX = "unix:"
 HOST = re.compile(r"([\w.-]+|\[[\da-f:.]+\])(:\d*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -66,64 +60,6 @@ class SecurityHeaders:
             return send(message)
 
         await self.app(scope, receive, add_headers)
-
-
-@lru_cache(1000)
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Of a hop, which may have a port: `203.0.113.5:51234`, `[2001:db8::1]:4711`."""
-    matched = ADDRESS.fullmatch(text.strip())
-    try:
-        address = ip_address((matched[1] or matched[2]) if matched else text.strip())
-    except ValueError:
-        return None
-    # As a socket for both families gives IPv4.
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def read_hops(headers: Headers) -> tuple[list[str], str]:
-    """The clients and the last scheme that proxies name in `X-Forwarded-*`, or else `Forwarded`.
-
-    A client can send the one that its proxy does not set, so that the usual one goes first.
-    """
-    hops = ",".join(headers.getlist("x-forwarded-for")).split(",")
-    scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip()
-    if hops != [""] or scheme:
-        return hops, scheme
-    elements = ",".join(headers.getlist("forwarded")).lower().split(",")
-    clients = [re.search(PARAMETER.format("for"), element) for element in elements]
-    last = re.search(PARAMETER.format("proto"), elements[-1])
-    return [matched[1] if matched else "" for matched in clients], last[1] if last else ""
-
-
-class Forwarded:
-    """Takes the client and the scheme from the headers of a peer that is `trusted`.
-
-    The client is the last address that no trusted proxy has: those before it, it may have made up.
-    `UNIX` is the peer at a Unix socket, which has no address.
-    """
-
-    def __init__(self, app: ASGIApp, trusted: list[IPv4Network | IPv6Network | str]) -> None:
-        self.app = app
-        self.unix = UNIX in trusted
-        self.trusted = [network for network in trusted if not isinstance(network, str)]
-
-    def is_trusted(self, address: IPv4Address | IPv6Address | None) -> bool:
-        return address is not None and any(address in network for network in self.trusted)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        peer, *_ = scope.get("client") or [""]
-        known = self.is_trusted(parse_address(peer)) if peer else self.unix
-        if known and scope["type"] in {"http", "websocket"}:
-            hops, scheme = read_hops(Headers(scope=scope))
-            for hop in reversed(hops):
-                address = parse_address(hop)
-                if address:
-                    scope["client"] = (str(address), 0)
-                if not self.is_trusted(address):
-                    break
-            if scheme in {"http", "https"}:
-                scope["scheme"] = scheme if scope["type"] == "http" else f"ws{scheme[4:]}"
-        await self.app(scope, receive, send)
 
 
 def check_origin(scope: Scope, allowed: Container[str]) -> None:

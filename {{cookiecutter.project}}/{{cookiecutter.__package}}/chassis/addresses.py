@@ -1,0 +1,74 @@
+"""What a setting may be that says where something is. A cast raises as those of `casts.py` do."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from .casts import accepts, check, port
+from .database_url import parse
+
+URL = r"https?://([^/?#@\s]*@)?([\w.-]+|\[[\da-f:.]+\])(:\d+)?([/?#]\S*)?"
+
+
+def database_url(value: str) -> str:
+    """Its parameters are looked at by name, and the files that they name."""
+    try:
+        if value:
+            parse(value)
+        return value
+    except ValueError as error:
+        raise ValueError(f"postgresql://user:password@host:port/name, or empty: {error}") from None
+
+
+@accepts("an IP address and a port, as 127.0.0.1:8443 or [::1]:8443, or empty")
+def udp_bind(value: str) -> str:
+    address, _, digits = value.rpartition(":")
+    check(not value or (ip_address(address.strip("[]")) and port(digits)))
+    return value
+
+
+def items(value: str, pattern: str) -> list[str]:
+    """What stands between commas. Raises `ValueError` where one of them is not as the pattern."""
+    found = [item for part in value.split(",") if (item := part.strip())]
+    check(all(re.fullmatch(pattern, item, re.ASCII | re.IGNORECASE) for item in found))
+    return found
+
+
+@accepts("an http:// or https:// URL, or empty")
+def url(value: str) -> str:
+    check(not value or items(value, URL) == [value])
+    return value
+
+
+@accepts("three or more http:// or https:// URLs, separated by commas")
+def upstream_urls(value: str) -> list[str]:
+    check(len(items(value, URL)) >= 3)
+    return items(value, URL)
+
+
+@accepts("IP addresses, networks as 10.0.0.0/8, or unix:, separated by commas, or empty")
+def networks(value: str) -> list[IPv4Network | IPv6Network | str]:
+    return [item if item == "unix:" else ip_network(item) for item in items(value, ".+")]
+
+
+@accepts("the beginning of a path, as /shop, without a slash at its end, or empty")
+def root_path(value: str) -> str:
+    check(re.fullmatch(r"(/[\w.~-]+)*", value, re.ASCII))
+    return value
+
+
+@accepts("a host name, an IP address, or unix: and the absolute path of a socket")
+def host(value: str) -> str:
+    check(re.fullmatch(r"unix:/.+|[\w.-]+|\[?[\da-fA-F:.]+\]?", value, re.ASCII))
+    return value
+
+
+@accepts("host names without ports, as example.com or *.example.com, separated by commas, or *")
+def hosts(value: str) -> list[str]:
+    names = items(value.lower(), r"\*|(\*\.)?[\w.-]+|\[[\da-f:.]+\]")
+    check(names)
+    return [name.removesuffix(".") for name in names]
+
+
+@accepts("origins, as https://app.example.com, separated by commas, or *, or empty")
+def origins(value: str) -> list[str]:
+    return items(value, r"\*|https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?")
