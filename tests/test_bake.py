@@ -93,6 +93,7 @@ PATHS = {
     "my_service/chassis/request_id.py",
     "my_service/chassis/request_log.py",
     "my_service/chassis/results.py",
+    "my_service/chassis/route_limits.py",
     "my_service/chassis/routes.py",
     "my_service/chassis/schema.py",
     "my_service/chassis/security.py",

@@ -20,9 +20,11 @@ import time
 
 from sqlalchemy import func, select
 from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 
+from .chassis.route_limits import RouteLimits
 from .chassis.upstream import fetch_json
 
 kept = []
@@ -179,7 +181,49 @@ async def push(websocket):
         note_in_thread(0, websocket.path_params["name"])
 
 
+async def read(request):
+    return JSONResponse(len(await request.body()))
+
+
+async def read_stream(request):
+    "Over 0.1 s for the first part."
+    size = 0
+    async for part in request.stream():
+        if not size:
+            await asyncio.sleep(0.1)
+        size += len(part)
+    return JSONResponse(size)
+
+
+async def answer_early(request):
+    if "fail" in request.query_params:
+        raise RuntimeError
+    return StreamingResponse(iter("12"), int(request.query_params["status"]))
+
+
+def limit(**limits):
+    return [Middleware(RouteLimits, **limits)]
+
+
+POST = ["POST"]
+STREAM = limit(max_body_size=64 << 20, body_timeout=60, stream=True)
+
 routes = [
+    Route("/read", read, methods=POST, middleware=limit(max_body_size=5 << 20)),
+    Route("/read-little", read, methods=POST, max_body_size=1000),
+    Mount(
+        "/below",
+        routes=[
+            Route("/read", read, methods=POST, middleware=limit(max_body_size=5 << 20)),
+            Mount("/all", routes=[Route("/read", read, methods=POST)], middleware=STREAM),
+        ],
+    ),
+    Route("/read-stream", read_stream, methods=POST, middleware=STREAM),
+    Route("/answer-early", answer_early, methods=POST, middleware=STREAM),
+    Route("/read-soon", read, methods=POST, middleware=limit(body_timeout=1)),
+    Route("/read-late", read, methods=POST, middleware=limit(body_timeout=20)),
+    Route("/sleep-little", sleep, middleware=limit(request_timeout=0.5)),
+    Route("/sleep-long", sleep, middleware=limit(request_timeout=10)),
     WebSocketRoute("/talk/{name}", talk),
     WebSocketRoute("/push/{name}", push),
     Route("/accept", accept),

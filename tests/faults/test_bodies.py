@@ -26,7 +26,9 @@ def produce(size: int) -> Iterator[bytes]:
         yield bytes(MIB)
 
 
-def upload(service: Service, size: int, http2: bool) -> tuple[int | None, float]:
+def upload(
+    service: Service, size: int, http2: bool, path: str = "/users", declared: bool = True
+) -> tuple[int | None, float]:
     """The status, or None where there is none, and the MiB by which the service grew at most."""
     process = psutil.Process(service.process.pid)
     with httpx.Client(http1=not http2, http2=http2, timeout=60) as client:
@@ -42,9 +44,9 @@ def upload(service: Service, size: int, http2: bool) -> tuple[int | None, float]
         status = None
         with suppress(httpx.TransportError):
             status = client.post(
-                service.url + "/users",
+                service.url + path,
                 content=watch(),
-                headers=JSON | {"Content-Length": str(size)},
+                headers=JSON | ({"Content-Length": str(size)} if declared else {}),
             ).status_code
         most = max(most, process.memory_info().rss)
     return status, (most - before) / MIB

@@ -40,8 +40,10 @@ def is_json(media_type: str) -> bool:
 
 async def parse_body(request: Request[Any], body: Body) -> Any:
     """Raises `Invalid`, or `HTTPException`: 400 where it is malformed, 415 for another type."""
-    content = await request.body()
-    if not content and body.default is not msgspec.NODEFAULT:
+    # A form is parsed as it comes: its files need not be in memory.
+    optional = body.default is not msgspec.NODEFAULT
+    content = await request.body() if optional or not body.is_form else b""
+    if optional and not content:
         return body.default
     given = request.headers.get("content-type", "").lower().replace(" ", "")
     media_type, _, parameters = given.partition(";")

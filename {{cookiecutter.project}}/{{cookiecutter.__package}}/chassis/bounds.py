@@ -2,12 +2,17 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Receive, Scope
+
+from .route_limits import find_limits
+
+GONE = "http.disconnect"
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class Bounds:
     request_timeout: float  # from then until the response begins
     send_timeout: float  # for a client to take one part of it
     background_timeout: float  # for what runs on after the response
+    stream: bool = False  # whether the application takes the body as it comes
 
 
 def too_many() -> HTTPException:
@@ -47,31 +53,66 @@ class InFlight:
 
 
 class BoundedBody:
-    """It is read whole, or dropped where it is too large."""
+    """It is read whole, or handed on as it comes, or dropped where it is too large."""
 
+    app: Starlette | None
+    scope: Scope
     receive_more: Receive
-    http_version: str
     bounds: Bounds
-    size = 0
-    body: bytes | None = None  # when it has been read, until the application takes it
+    route_known = False  # whether the bounds are those of the route
+    length = 0  # as the client declares it
+    size = 0  # as it has been read
+    body: bytes | None = None  # what has been read, until the application takes it
     accepted = 0.0  # when the body was there
+    client_gone = False
+    reading: asyncio.Lock  # of a stream, which an application may read while it answers
+
+    def use_route_limits(self) -> None:
+        if self.app and not self.route_known:
+            self.route_known = True
+            self.bounds = replace(self.bounds, **find_limits(self.app, self.scope))
+
+    def is_large(self) -> bool:
+        return max(self.size, self.length) > self.bounds.max_body_size
 
     async def read_body(self) -> None:
-        """Drops what is over the limit. Raises `HTTPException` 413, or `ClientDisconnect`."""
-        chunks: list[bytes] = []
-        more = True
-        while more:
-            message = await self.receive_more()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunks.append(message.get("body", b""))
-            self.size += len(chunks[-1])
-            more = message.get("more_body", False)
-            if self.size > self.bounds.max_body_size:
+        """To its end, or the first part of a stream. Drops what is over the limit.
+
+        Raises `HTTPException` 413, or `ClientDisconnect`.
+        """
+        self.reading = asyncio.Lock()
+        chunks = [await self.read_part()]
+        if chunks[0] or not self.accepted:
+            self.use_route_limits()
+            for name, value in self.scope["headers"]:
+                if name == b"content-length" and value.isdigit() and len(value) < 20:
+                    self.length = int(value)
+        while not self.accepted and (self.is_large() or not self.bounds.stream):
+            chunks.append(await self.read_part())
+            if self.is_large():
                 chunks.clear()
-        if self.size > self.bounds.max_body_size:
+        if self.is_large():
             raise self.too_large()
-        self.accept(b"".join(chunks))
+        self.body = b"".join(chunks)
+
+    async def read_part(self) -> bytes:
+        """Nothing after the end. Raises `ClientDisconnect`."""
+        async with self.reading:
+            if self.accepted:
+                return b""
+            if self.client_gone or (message := await self.receive_more())["type"] == GONE:
+                self.client_gone = True
+                raise ClientDisconnect
+            part: bytes = message.get("body", b"")
+            self.size += len(part)
+            if not message.get("more_body", False):
+                self.accepted = time.monotonic()
+            return part
+
+    async def drop_rest(self) -> None:
+        """As an answer before its end can stop the other streams of an HTTP/2 connection."""
+        while not (self.accepted or self.client_gone):
+            await self.read_part()
 
     def accept(self, body: bytes) -> None:
         self.body = body
@@ -82,7 +123,7 @@ class BoundedBody:
 
         https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
-        close = {"Connection": "close"} if self.http_version < "2" else None
+        close = {"Connection": "close"} if self.scope["http_version"] < "2" else None
         return HTTPException(status, detail, close)
 
     def too_large(self) -> HTTPException:

@@ -27,14 +27,15 @@ class RequestInFlight(InFlight, BoundedBody):
     response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
-    client_gone = False
     alone_since = 0.0  # when the check first saw one of these two
     listening = 0  # calls of `receive` that wait for the client to go
     watcher: asyncio.Task[None] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.task = asyncio.current_task()
-        self.http_version = scope["http_version"]
+        self.scope = scope
+        # A mounted application takes its place.
+        self.app = scope["app"] if "app" in scope else None
         self.receive_more = receive
         self.send_on = send
         self.bounds = bounds
@@ -43,8 +44,16 @@ class RequestInFlight(InFlight, BoundedBody):
     async def receive(self) -> Message:
         """The body, and then that the client has gone, when it has."""
         body, self.body = self.body, None
+        if body is None and not self.accepted:
+            try:
+                body = await self.read_part()
+            except ClientDisconnect:
+                return {"type": "http.disconnect"}
+            if self.is_large():
+                await self.drop_rest()
+                raise self.too_large()
         if body is not None:
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": not self.accepted}
         self.listening += 1
         try:
             await asyncio.wait([self.watch()])
@@ -56,6 +65,8 @@ class RequestInFlight(InFlight, BoundedBody):
         """Raises `ClientDisconnect` where the server tells that nobody is there."""
         kind = message["type"]
         if kind == "http.response.start":
+            if not self.accepted:
+                await self.drop_rest()
             self.response_start = message
         else:
             self.response_ends = kind == "http.response.pathsend" or (
@@ -93,6 +104,8 @@ class RequestInFlight(InFlight, BoundedBody):
 
         What runs on after a complete response, as a background task, is not the client's any more.
         """
+        if now > self.start + WATCH_AFTER:
+            self.use_route_limits()
         if self.response_complete or self.client_gone:
             self.alone_since = self.alone_since or now
             seconds = self.bounds.background_timeout
@@ -103,8 +116,7 @@ class RequestInFlight(InFlight, BoundedBody):
         elif not self.accepted:
             if drain.over or now > self.start + self.bounds.body_timeout:
                 slow = self.refuse(408, "The body took too long")
-                large = self.size > self.bounds.max_body_size
-                self.cancel(self.too_large() if large else slow)
+                self.cancel(self.too_large() if self.is_large() else slow)
         elif not self.response_start:
             seconds = self.bounds.request_timeout
             if drain.over or now > self.accepted + seconds:

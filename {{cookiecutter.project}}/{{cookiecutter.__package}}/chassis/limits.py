@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Limits:
     """Reads the body before the application runs; ends what takes too long or has no client left.
 
-    An answer before the end of the body can stop the other streams of an HTTP/2 connection.
+    A route may have limits of its own: see `RouteLimits`.
     `request_timeout` seconds are from the end of the body to the beginning of the response, which
     then lasts as long as its client takes it; what runs on after it has `background_timeout`.
     `probes` are paths that are not counted; pages of `origins` and of the service itself may open
@@ -77,18 +77,21 @@ class Limits:
         if self.checking is not loop:
             self.begin_to_check(loop)
         try:
-            lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
-            if lengths or scope["http_version"] not in {"1.0", "1.1"}:
-                await request.read_body()
-            else:  # There is none: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
-                request.accept(b"")
-            if counted and self.drain.in_flight > self.max_in_flight:
-                raise too_many()
-            if lengths == LENGTHS:
-                # A proxy may have believed the other one:
-                # https://www.rfc-editor.org/rfc/rfc9112#section-6.1
-                raise request.refuse(400, "The body has two lengths")
-            await self.app(scope, request.receive, request.send)
+            try:
+                lengths = {name for name, _ in scope["headers"] if name in LENGTHS}
+                if lengths or scope["http_version"] not in {"1.0", "1.1"}:
+                    await request.read_body()
+                else:  # There is none: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
+                    request.accept(b"")
+                if counted and self.drain.in_flight > self.max_in_flight:
+                    raise too_many()
+                if lengths == LENGTHS:
+                    # A proxy may believe the other one: RFC 9112, section 6.1
+                    raise request.refuse(400, "The body has two lengths")
+                await self.app(scope, request.receive, request.send)
+            except Exception:
+                await request.drop_rest()
+                raise
         except asyncio.CancelledError:
             if not request.cancelled_by or not request.task:
                 if request.response_complete:
@@ -96,10 +99,8 @@ class Limits:
                 raise
             request.task.uncancel()
             await request.conclude(request.cancelled_by)
-        except ClientDisconnect:
-            raise
-        except Exception:
-            if not request.response_start:
+        except Exception as error:
+            if not request.response_start or isinstance(error, ClientDisconnect):
                 raise
             # Not for the server, which would log it again; it sees that the response has no end.
             after = "What ran on after the response" if request.response_complete else "A response"

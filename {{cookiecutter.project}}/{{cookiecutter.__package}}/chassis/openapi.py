@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import metadata
@@ -27,10 +27,11 @@ from starlette.routing import BaseRoute, Route
 from .endpoint import operations
 from .errors import Problem
 from .operation import Schema, describe_operation, types_of
+from .route_limits import map_limits
 from .routes import CONVERTOR, walk_routes
 from .signature import Operation, describe_types
 
-# What any endpoint answers; middleware adds the statuses that its attribute `problems` has.
+# Of any endpoint; middleware adds the statuses of its attribute `problems`.
 PROBLEMS = frozenset({400, 422, 500})
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -50,18 +51,19 @@ class Described(NamedTuple):
         return [function.__name__, longer, last, last + re.sub(r"\W+", "_", self.path)]
 
 
-def find_operations(routes: Iterable[BaseRoute]) -> Iterator[Described]:
+def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
     """Those that the document has; the others, plain routes of Starlette, are logged at debug."""
+    limits = map_limits(routes)
     for path, route in walk_routes(routes):
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
         path, convertors = CONVERTOR.subn("}", path)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
-            if operation and convertors:  # What they do not take is found nowhere.
-                operation = replace(operation, problems=(*operation.problems, 404))
-            if operation:
-                yield Described(path, method, operation)
+            if operation:  # What a convertor does not take is found nowhere.
+                problems = (*operation.problems, *([404] if convertors else []))
+                own = replace(operation, problems=problems, limits=limits.get(id(route), {}))
+                yield Described(path, method, own)
             else:
                 logger.debug("%s %s is not in the OpenAPI document", method.upper(), path)
 
@@ -88,7 +90,7 @@ def check(path: str, method: str, operation: Operation) -> None:
         raise TypeError(f"{where}, at {method.upper()} {path}: {fault}")
 
 
-def read_operations(routes: Iterable[BaseRoute]) -> list[Described]:
+def read_operations(routes: Sequence[BaseRoute]) -> list[Described]:
     """Raises `TypeError` where a route and its function do not fit."""
     described = list(find_operations(routes))
     for each in described:
@@ -146,5 +148,5 @@ def build_routes(distribution: str) -> list[Route]:
 
 if __name__ == "__main__":
     module, _, name = sys.argv[1].partition(":")
-    app = getattr(importlib.import_module(module), name)
-    print(json.dumps(build_document(app, module.partition(".")[0]), indent=2))
+    document = build_document(getattr(importlib.import_module(module), name), module.split(".")[0])
+    print(json.dumps(document, indent=2))

@@ -31,6 +31,9 @@ def describe_operation(
     summary, _, description = (inspect.getdoc(function) or function.__name__).partition("\n")
     if operation.query_body:
         description += "\nThe query string may give the body's fields instead."
+    if operation.limits:
+        limits = ", ".join(f"{name} {value}" for name, value in operation.limits.items())
+        description += f"\nLimits of its own: {limits}."
     problems = problems.union(operation.problems)
     if operation.body:
         problems |= {415}

@@ -4,9 +4,9 @@ It is read once, when the function is decorated. What cannot work is a `TypeErro
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import NoneType
 from typing import Any, get_type_hints
@@ -38,6 +38,7 @@ class Operation:
     problems: tuple[int, ...]
     query_body: bool
     security: tuple[Scheme | None, ...]
+    limits: Mapping[str, Any] = field(default_factory=dict)  # of the route
 
     @property
     def media_type(self) -> str:

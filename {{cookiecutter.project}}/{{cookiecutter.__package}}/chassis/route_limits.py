@@ -1,0 +1,68 @@
+"""Limits of one route, where they are not those of all."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .routes import match_routes
+
+Limits = Mapping[str, Any]
+
+NONE: Limits = {}
+NAMES = ("max_body_size", "body_timeout", "request_timeout", "stream")
+
+
+@dataclass
+class RouteLimits:
+    """In the `middleware` of a `Route`, or of a `Mount` for all below: what it sets holds there.
+
+    `Limits` looks here, before it reads a body; so it does for `max_body_size` of Starlette's own
+    routes. With `stream` the handler takes the body as it comes, by `request.stream()`, and must
+    keep up with it: over HTTP/2 the other streams of the connection wait meanwhile.
+    """
+
+    app: ASGIApp
+    max_body_size: int | None = None  # bytes
+    body_timeout: float | None = None  # seconds for the whole body
+    request_timeout: float | None = None  # seconds from then until the response begins
+    stream: bool | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+def map_limits(routes: Iterable[BaseRoute], above: Limits = NONE) -> Mapping[int, Limits]:
+    """What is set for a route, by its `id`; the innermost comes first."""
+    found: dict[int, Limits] = {}
+    for route in routes:
+        own, app = dict(above), getattr(route, "app", None)
+        while app:
+            if isinstance(app, RouteLimits | RequestBodyLimitMiddleware):
+                given = {name: getattr(app, name, None) for name in NAMES}
+                own |= {name: value for name, value in given.items() if value is not None}
+            app = getattr(app, "app", None)
+        if below := getattr(route, "routes", None):
+            found |= map_limits(below, own)
+        elif own:
+            found[id(route)] = own
+    return found
+
+
+@lru_cache(maxsize=8)
+def map_application(app: Starlette) -> Mapping[int, Limits]:
+    return map_limits(app.routes)
+
+
+def find_limits(app: Starlette, scope: Scope) -> Limits:
+    """Those of the route that takes the request, or will take it."""
+    if limits := map_application(app):
+        for _, route in match_routes(app.routes, scope):
+            if scope["method"] in (getattr(route, "methods", None) or [scope["method"]]):
+                return limits.get(id(route), NONE)
+    return NONE
