@@ -146,6 +146,7 @@ PATHS = {
     "tests/chassis/test_providers.py",
     "tests/chassis/test_request_id.py",
     "tests/chassis/test_request_log.py",
+    "tests/chassis/test_route_limits.py",
     "tests/chassis/test_schema.py",
     "tests/chassis/test_schema_changes.py",
     "tests/chassis/test_security.py",

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from baking import bake, environment, install, run
+from faults.service import edit
 from serving import free_port, serve
 from steps import (
     add_code,
@@ -171,6 +172,34 @@ def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
     )
     with serve(project) as service:
         assert httpx.get(f"{service.url}/prices").json() == {"source": "prices"}
+
+
+IMPORTS = """
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from .chassis.route_limits import RouteLimits
+from .lifespan import State
+"""
+
+
+def test_limits_are_set_as_the_readme_says(tmp_path: Path) -> None:
+    """A body that is too large for another route."""
+    project = bake(tmp_path)
+    install(project)
+    section = read_section(project / "README.md", "Limits of a route")
+    [block] = read_blocks(section, "python")
+    (project / "my_service/uploads.py").write_text(f'"""Uploads."""\n{IMPORTS}\n\n{block}')
+    app = project / "my_service/app.py"
+    edit(app, "settings, users", "settings, uploads, users")
+    edit(app, "    *home.routes,\n", "    *home.routes,\n    *uploads.routes,\n")
+    check(project, POLICIES)
+    with serve(project) as service:
+        body = bytes(5 << 20)
+        assert httpx.post(f"{service.url}/uploads", content=body).json() == {"size": len(body)}
+        assert httpx.post(f"{service.url}/users", content=body).status_code == 413
 
 
 def test_demos_are_deleted_as_the_readme_says(tmp_path: Path) -> None:

@@ -206,7 +206,8 @@ def limit(**limits):
 
 
 POST = ["POST"]
-STREAM = limit(max_body_size=64 << 20, body_timeout=60, stream=True)
+SECONDS = float(os.environ.get("BODY_SECONDS", 10))  # A drain lasts as long.
+STREAM = limit(max_body_size=64 << 20, body_timeout=SECONDS, stream=True)
 
 routes = [
     Route("/read", read, methods=POST, middleware=limit(max_body_size=5 << 20)),
@@ -221,7 +222,7 @@ routes = [
     Route("/read-stream", read_stream, methods=POST, middleware=STREAM),
     Route("/answer-early", answer_early, methods=POST, middleware=STREAM),
     Route("/read-soon", read, methods=POST, middleware=limit(body_timeout=1)),
-    Route("/read-late", read, methods=POST, middleware=limit(body_timeout=20)),
+    Route("/read-late", read, methods=POST, middleware=limit(body_timeout=SECONDS)),
     Route("/sleep-little", sleep, middleware=limit(request_timeout=0.5)),
     Route("/sleep-long", sleep, middleware=limit(request_timeout=10)),
     WebSocketRoute("/talk/{name}", talk),

@@ -17,7 +17,11 @@ MIB = 1 << 20
 JSON = {"Content-Type": "application/json"}
 # The application sees the body as it comes.
 UNPROTECTED = {
-    "my_service/chassis/limits.py": {"await request.read_body()": "request.accept(None)"},
+    "my_service/chassis/bounds.py": {
+        "not self.accepted and (self.is_large() or not self.bounds.stream)": "False",
+        "return max(self.size, self.length) > self.bounds.max_body_size": "return False",
+        "while not (self.accepted or self.client_gone)": "while False",
+    },
 }
 
 

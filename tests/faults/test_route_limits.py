@@ -1,14 +1,14 @@
 """Limits of one route: larger bodies, bodies as they come, other times; the others keep theirs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from faults.load import ask, open_client
 from faults.postgres import Postgres
-from faults.service import copy, protocols, serve_on, workers
+from faults.service import RUNNER, copy, protocols, serve_on, workers
 from faults.test_bodies import MIB, upload
 from faults.test_slow_clients import linger
 
@@ -19,6 +19,13 @@ WHOLE = {"my_service/chassis/bounds.py": {"or not self.bounds.stream": "or True"
 EARLY = {
     "my_service/chassis/bounds.py": {"while not (self.accepted or self.client_gone)": "while False"}
 }
+
+
+def long(workers: str = "1") -> dict[str, str]:
+    """Enough time for large bodies on a slow machine"""
+    return {"WEB_CONCURRENCY": workers, "BODY_SECONDS": "60"}
+
+
 # Path, size of the body, whether it is declared, status.
 SIZES = [
     ("/read", 5 * MIB, True, 200),
@@ -48,7 +55,7 @@ def test_sizes(
     http2: bool,
 ) -> None:
     """What is over the limit is read and dropped: the client hears of it."""
-    with serve_on(extended, postgres.url(), WEB_CONCURRENCY=workers) as service:
+    with serve_on(extended, postgres.url(), RUNNER, **long(workers)) as service:
         for path, size, declared, status in SIZES:
             assert upload(service, size, http2, path, declared)[0] == status, (path, size, declared)
     protocol = "HTTP/2" if http2 else "HTTP/1.1"
@@ -56,7 +63,7 @@ def test_sizes(
 
 
 def test_control_of_sizes(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    with serve_on(copy(extended, tmp_path, IGNORED), postgres.url()) as service:
+    with serve_on(copy(extended, tmp_path, IGNORED), postgres.url(), RUNNER, **long()) as service:
         assert upload(service, 5 * MIB, False, "/read")[0] == 413
 
 
@@ -66,7 +73,7 @@ def test_memory(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None], http2: bool, size: int
 ) -> None:
     """Of a stream, only the part that its handler has is held, whether it fits or not."""
-    with serve_on(extended, postgres.url()) as service:
+    with serve_on(extended, postgres.url(), RUNNER, **long()) as service:
         upload(service, 8 * MIB, http2, "/read-stream", False)
         status, growth = upload(service, size, http2, "/read-stream", False)
     protocol = "HTTP/2" if http2 else "HTTP/1.1"
@@ -78,7 +85,7 @@ def test_memory(
 
 
 def test_control_of_memory(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
-    with serve_on(copy(extended, tmp_path, WHOLE), postgres.url()) as service:
+    with serve_on(copy(extended, tmp_path, WHOLE), postgres.url(), RUNNER, **long()) as service:
         assert upload(service, 64 * MIB, False, "/read-stream", False)[1] > 10
 
 
@@ -87,7 +94,7 @@ async def answer_early(
 ) -> tuple[list[int | str], list[int | str]]:
     """The statuses of requests that are answered before their bodies, and of others meanwhile."""
 
-    async def send() -> None:
+    async def send() -> AsyncIterator[bytes]:
         for _ in range(64):
             yield bytes(MIB // 8)
             await asyncio.sleep(pause)
@@ -117,7 +124,7 @@ async def test_early_answers(
     http2: bool,
 ) -> None:
     """A handler that reads none of its stream stops no other one, and is heard."""
-    with serve_on(extended, postgres.url(), WEB_CONCURRENCY=workers) as service:
+    with serve_on(extended, postgres.url(), RUNNER, **long(workers)) as service:
         early, others = await answer_early(service.url, http2)
     protocol = "HTTP/2" if http2 else "HTTP/1.1"
     figure(
@@ -132,9 +139,9 @@ async def test_early_answers(
 async def test_control_of_early_answers(
     extended: Path, postgres: Postgres, tmp_path: Path, http2: bool
 ) -> None:
-    with serve_on(copy(extended, tmp_path, EARLY), postgres.url()) as service:
+    with serve_on(copy(extended, tmp_path, EARLY), postgres.url(), RUNNER, **long()) as service:
         early, others = await answer_early(service.url, http2)
-        service.process.kill()
+        service.process.kill()  # It would wait for them.
         service.process.wait()
     assert early != [200, 401, 500] * 3 or set(others) != {200}
 
@@ -150,7 +157,7 @@ async def test_time_until_the_answer(
 ) -> None:
     """Longer and shorter than that of the others."""
     settings = {"REQUEST_TIMEOUT": "1", "WEB_CONCURRENCY": workers}
-    with serve_on(extended, postgres.url(), **settings) as service:
+    with serve_on(extended, postgres.url(), RUNNER, **settings) as service:
         async with open_client(service.url, http2) as client:
             little, long, other = await asyncio.gather(
                 ask(client, "/sleep-little?seconds=3"),
@@ -173,8 +180,8 @@ async def test_time_of_a_body(
 ) -> None:
     """As `linger` waits for 15 s at most, the late one is not sent away."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n".encode()
-    with serve_on(extended, postgres.url()) as service:
+    with serve_on(extended, postgres.url(), RUNNER, **long()) as service:
         seconds = await linger(service, head, b"x")
-        service.process.kill()
+        service.process.kill()  # It would wait for it.
         service.process.wait()
     assert least <= seconds < most

@@ -16,6 +16,7 @@ from {{ cookiecutter.__package }}.chassis.openapi import (
     METHODS,
     find_operations,
 )
+from {{ cookiecutter.__package }}.chassis.route_limits import find_limits
 from {{ cookiecutter.__package }}.chassis.routes import (
     CONVERTOR,
     match_routes,
@@ -123,10 +124,13 @@ async def test_no_path_redirects_to_the_host_that_the_client_claims(
 async def test_body_over_the_limit_is_413(
     app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    headers = {"Content-Type": "application/json"}
+    """Over that of the route, where it has one; of one that is greater, little is sent."""
     for path in find_paths(app):
         with subtests.test(path=path):
-            body = b" " * (MAX_BODY_SIZE + 1)
+            scope = {"type": "http", "method": "POST", "path": fill(path), "headers": []}
+            limit = find_limits(app, scope).get("max_body_size", MAX_BODY_SIZE)
+            headers = {"Content-Type": "application/json", "Content-Length": str(limit + 1)}
+            body = b" " * (min(limit, MAX_BODY_SIZE) + 1)
             response = await client.post(fill(path), content=body, headers=headers)
             assert response.status_code == 413
             assert response.headers["content-type"] == "application/problem+json"

@@ -91,7 +91,7 @@ def check(path: str, method: str, operation: Operation) -> None:
 
 
 def read_operations(routes: Sequence[BaseRoute]) -> list[Described]:
-    """Raises `TypeError` where a route and its function do not fit."""
+    """Raises `TypeError` as `check` does."""
     described = list(find_operations(routes))
     for each in described:
         check(*each)
@@ -121,13 +121,10 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
         paths.setdefault(each.path, {}).setdefault(each.method, description)
         schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
     project = metadata(distribution)
+    title, version, summary = (project[name] for name in ("Name", "Version", "Summary"))
     return {
         "openapi": "3.1.1",
-        "info": {
-            "title": project["Name"],
-            "version": project["Version"],
-            "description": project["Summary"],
-        },
+        "info": {"title": title, "version": version, "description": summary},
         **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": schemes},

@@ -1,6 +1,6 @@
 """Limits of one route, where they are not those of all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,9 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .routes import match_routes
 
-Limits = Mapping[str, Any]
+Limits = dict[str, Any]
 
-NONE: Limits = {}
 NAMES = ("max_body_size", "body_timeout", "request_timeout", "stream")
 
 
@@ -37,11 +36,11 @@ class RouteLimits:
         await self.app(scope, receive, send)
 
 
-def map_limits(routes: Iterable[BaseRoute], above: Limits = NONE) -> Mapping[int, Limits]:
+def map_limits(routes: Iterable[BaseRoute], above: Limits | None = None) -> dict[int, Limits]:
     """What is set for a route, by its `id`; the innermost comes first."""
     found: dict[int, Limits] = {}
     for route in routes:
-        own, app = dict(above), getattr(route, "app", None)
+        own, app = dict(above or {}), getattr(route, "app", None)
         while app:
             if isinstance(app, RouteLimits | RequestBodyLimitMiddleware):
                 given = {name: getattr(app, name, None) for name in NAMES}
@@ -55,7 +54,7 @@ def map_limits(routes: Iterable[BaseRoute], above: Limits = NONE) -> Mapping[int
 
 
 @lru_cache(maxsize=8)
-def map_application(app: Starlette) -> Mapping[int, Limits]:
+def map_application(app: Starlette) -> dict[int, Limits]:
     return map_limits(app.routes)
 
 
@@ -64,5 +63,11 @@ def find_limits(app: Starlette, scope: Scope) -> Limits:
     if limits := map_application(app):
         for _, route in match_routes(app.routes, scope):
             if scope["method"] in (getattr(route, "methods", None) or [scope["method"]]):
-                return limits.get(id(route), NONE)
-    return NONE
+                return limits.get(id(route), {})
+    return {}
+
+
+def find_longest(app: Starlette, **timeouts: float) -> float:
+    """Seconds that these take together at most, on the route where that is most."""
+    every: list[Limits] = [{}, *map_application(app).values()]
+    return max(float(sum((timeouts | each)[name] for name in timeouts)) for each in every)
