@@ -53,6 +53,7 @@ PATHS = {
     "my_service/chassis/answers.py",
     "my_service/chassis/backend.py",
     "my_service/chassis/body.py",
+    "my_service/chassis/bounded_body.py",
     "my_service/chassis/bounds.py",
     "my_service/chassis/casts.py",
     "my_service/chassis/config.py",

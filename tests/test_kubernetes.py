@@ -19,6 +19,7 @@ OLDEST = 30  # of 1.x, as the kustomization says
 VERSIONS = range(OLDEST, int(kubernetes_validate.latest_version().split(".")[1]) + 1)
 POSTGRES_CONNECTIONS = 100 - 3  # max_connections, superuser_reserved_connections
 BODIES = 300
+READ_AHEAD = 64  # KiB that the server reads at once
 Manifest = dict[str, Any]
 
 __all__ = ["figure"]
@@ -55,13 +56,14 @@ def values(project: Path) -> Manifest:
     """What the code has by default."""
     program = (
         "import json; from my_service import __main__, settings; "
-        "from my_service.app import app; from my_service.chassis import migrations, schema; "
+        "from my_service.app import app; "
+        "from my_service.chassis import limits, migrations, schema; "
         "print(json.dumps([settings.PORT, __main__.DRAIN_TIMEOUT, schema.READY_TIMEOUT, "
         "settings.WEB_CONCURRENCY, migrations.ATTEMPTS * migrations.LOCK_TIMEOUT, "
         "(migrations.ATTEMPTS - 1) * migrations.LONGEST_PAUSE, "
-        "[route.path for route in app.routes]]))"
+        "settings.BODY_MEMORY, limits.MAX_IN_FLIGHT, [route.path for route in app.routes]]))"
     )
-    names = ["port", "drain", "ready", "workers", "locks", "pauses", "paths"]
+    names = "port drain ready workers locks pauses bodies requests paths".split()
     return dict(zip(names, json.loads(run(project, "python", "-c", program)), strict=True))
 
 
@@ -261,6 +263,14 @@ def test_network(manifests: dict[str, Manifest], container: Manifest) -> None:
     assert policy["ingress"] == [{"ports": [{"port": container["ports"][0]["containerPort"]}]}]
     assert service["ports"][0]["appProtocol"] == "kubernetes.io/h2c"
     assert not any(pod["spec"]["enableServiceLinks"] for pod in pods)
+
+
+def test_limit_of_memory(container: Manifest, values: Manifest) -> None:
+    """It holds the process, all bodies and what is made of them, and what is read ahead of each"""
+    sizes = container["resources"]
+    limit, request = (int(sizes[kind]["memory"][:-2]) for kind in ("limits", "requests"))
+    read_ahead = values["requests"] * READ_AHEAD // 1024
+    assert request + values["workers"] * (2 * values["bodies"] + read_ahead) <= limit
 
 
 async def send_part(port: int) -> asyncio.StreamWriter:

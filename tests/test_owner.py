@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[str, Edits]] = {
         "test_document_has_every_endpoint",
         {
             "my_service/chassis/openapi.py": {
-                "            if operation:\n": '            if operation and method != "post":\n'
+                "            if operation:": '            if operation and method != "post":'
             }
         },
     ),

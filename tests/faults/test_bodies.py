@@ -17,8 +17,8 @@ MIB = 1 << 20
 JSON = {"Content-Type": "application/json"}
 # The application sees the body as it comes.
 UNPROTECTED = {
-    "my_service/chassis/bounds.py": {
-        "not self.accepted and (self.is_large() or not self.bounds.stream)": "False",
+    "my_service/chassis/bounded_body.py": {
+        "if self.accepted or (self.bounds.stream and not refusal)": "if True",
         "return max(self.size, self.length) > self.bounds.max_body_size": "return False",
         "while not (self.accepted or self.client_gone)": "while False",
     },

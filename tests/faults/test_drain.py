@@ -88,7 +88,7 @@ async def test_slow_body_is_answered(
 
 async def test_control_of_slow_body(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
     """A drain for neither breaks it off."""
-    edits = {"my_service/__main__.py": {"DRAIN_TIMEOUT = longest +": "DRAIN_TIMEOUT ="}}
+    edits = {"my_service/__main__.py": {"find_longest(app, settings.REQUEST_TIMEOUT)": "0"}}
     project = copy(extended, tmp_path, edits)
     with serve_on(project, postgres.url(), REQUEST_TIMEOUT="5", BACKGROUND_TIMEOUT="1") as service:
         request = asyncio.create_task(send_slowly(service, 9))

@@ -13,11 +13,13 @@ from faults.test_bodies import MIB, upload
 from faults.test_slow_clients import linger
 
 IGNORED = {
-    "my_service/chassis/bounds.py": {"**find_limits(self.app, self.scope)": "**{}"},
+    "my_service/chassis/bounded_body.py": {"**find_limits(self.app, self.scope)": "**{}"},
 }
-WHOLE = {"my_service/chassis/bounds.py": {"or not self.bounds.stream": "or True"}}
+WHOLE = {"my_service/chassis/bounded_body.py": {"self.bounds.stream and not refusal": "False"}}
 EARLY = {
-    "my_service/chassis/bounds.py": {"while not (self.accepted or self.client_gone)": "while False"}
+    "my_service/chassis/bounded_body.py": {
+        "while not (self.accepted or self.client_gone)": "while False"
+    }
 }
 
 

@@ -74,7 +74,7 @@ async def test_slow_clients(
 @pytest.mark.parametrize("kind", KINDS)
 async def test_control(extended: Path, postgres: Postgres, tmp_path: Path, kind: str) -> None:
     edits = {
-        "my_service/chassis/limits.py": {"BODY_TIMEOUT = 10.0": "BODY_TIMEOUT = 60"},
+        "my_service/chassis/route_limits.py": {"BODY_TIMEOUT = 10.0": "BODY_TIMEOUT = 60"},
         "hypercorn.conf.py": {"keep_alive_timeout = 5": "keep_alive_timeout = 60"},
     }
     with serve_on(copy(extended, tmp_path, edits), postgres.url()) as service:

@@ -7,12 +7,10 @@ from functools import partial
 from . import settings
 from .app import app, drain
 from .chassis import server, supervisor
-from .chassis.limits import BODY_TIMEOUT
 from .chassis.route_limits import find_longest
 
 # Seconds: for a body that has just begun, then for its request, then for what runs on after it.
-longest = find_longest(app, body_timeout=BODY_TIMEOUT, request_timeout=settings.REQUEST_TIMEOUT)
-DRAIN_TIMEOUT = longest + settings.BACKGROUND_TIMEOUT + 2
+DRAIN_TIMEOUT = find_longest(app, settings.REQUEST_TIMEOUT) + settings.BACKGROUND_TIMEOUT + 2
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ if settings.DEMOS:
 
 # The first is the outermost. What is not configured is not installed.
 middleware, cors = [], []
-timeouts = settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT
+limits = settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT, settings.BODY_MEMORY
 if settings.FORWARDED_ALLOW_IPS:
     middleware += [Middleware(forwarded.Forwarded, settings.FORWARDED_ALLOW_IPS)]
 if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
@@ -46,7 +46,7 @@ middleware += [
     Middleware(RequestLog, logger),
     Middleware(edge.SecurityHeaders),
     Middleware(errors.ErrorResponses, around=cors),
-    Middleware(Limits, drain, health.PROBES, *timeouts, settings.CORS_ORIGINS),
+    Middleware(Limits, drain, health.PROBES, *limits, settings.CORS_ORIGINS),
     *cors,  # Inside the limits, which read the body: an early answer would leave it unread.
 ]
 if "*" not in settings.ALLOWED_HOSTS:

@@ -85,6 +85,7 @@ async def call(
     limited = Limits(app, drain, {"/livez"}, request_timeout, background_timeout, **options)
     await ErrorResponses(limited)(scope, receive, send)
     assert drain.in_flight == 0
+    assert limited.bounds.held.size == 0
     return sent
 
 
@@ -321,6 +322,16 @@ async def test_too_many_requests_are_503() -> None:
     start, _ = await call(echo, body(b""), max_in_flight=0)
     assert start["status"] == 503
     assert (b"retry-after", b"1") in start["headers"]
+
+
+async def test_bytes_of_all_bodies_are_bound() -> None:
+    """One that goes over the bound is read to its end and dropped; then the next one fits."""
+    mib = 1 << 20
+    for size, status in [(mib, 200), (mib + 1, 503)]:
+        messages = body(bytes(mib), True), body(bytes(size - mib), True), body(b"")
+        start, *_ = await call(echo, *messages, body_memory=1, max_body_size=9 * mib)
+        assert start["status"] == status
+        assert ((b"retry-after", b"1") in start["headers"]) == (status == 503)
 
 
 async def test_probe_is_not_counted() -> None:

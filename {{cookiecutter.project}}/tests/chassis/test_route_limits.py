@@ -144,5 +144,5 @@ def test_schema_tells_them() -> None:
 
 
 def test_longest_times_are_those_of_one_route() -> None:
-    assert find_longest(build_app(), body_timeout=10, request_timeout=15) == 40
-    assert find_longest(Starlette(), body_timeout=10, request_timeout=15) == 25
+    assert find_longest(build_app(), 15) == 40
+    assert find_longest(Starlette(), 15) == 25

@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from .bounds import BoundedBody, Bounds, InFlight
+from .bounded_body import BoundedBody
+from .bounds import Bounds, InFlight
 from .drain import Cut, Drain, StreamEnded
 
 # Seconds until a request that still runs is watched for its client going away: most have ended by
@@ -34,8 +35,7 @@ class RequestInFlight(InFlight, BoundedBody):
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.task = asyncio.current_task()
         self.scope = scope
-        # A mounted application takes its place.
-        self.app = scope["app"] if "app" in scope else None
+        self.app = scope["app"] if "app" in scope else None  # A mounted one takes its place.
         self.receive_more = receive
         self.send_on = send
         self.bounds = bounds

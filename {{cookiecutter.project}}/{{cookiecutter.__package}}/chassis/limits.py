@@ -8,18 +8,18 @@ from collections.abc import Container
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .bounds import Bounds, too_many
+from .bounds import Bounds, Held, too_many
 from .drain import Drain
 from .edge import check_origin
 from .in_flight import RequestInFlight
+from .route_limits import BODY_TIMEOUT
 from .websockets import WebSocketInFlight
 
-BODY_TIMEOUT = 10.0  # seconds
 MAX_BODY_SIZE = 1 << 20  # bytes
+BODY_MEMORY = 64  # MiB
 SEND_TIMEOUT = 60.0  # seconds
 MAX_IN_FLIGHT = 2000
-# Seconds between two checks of all requests, which cost less than timers of each.
-CHECK_INTERVAL = 0.1
+CHECK_INTERVAL = 0.1  # seconds between looks at all requests: timers of each would cost more
 LENGTHS = {b"transfer-encoding", b"content-length"}
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 class Limits:
     """Reads the body before the application runs; ends what takes too long or has no client left.
 
-    A route may have limits of its own: see `RouteLimits`.
     `request_timeout` seconds are from the end of the body to the beginning of the response, which
-    then lasts as long as its client takes it; what runs on after it has `background_timeout`.
-    `probes` are paths that are not counted; pages of `origins` and of the service itself may open
-    WebSockets. Raises `HTTPException`: 400, 408, 413, 503 or 504, or `ClientDisconnect` where there
-    is nobody to answer. What fails later is logged.
+    then lasts as long as its client takes it; what runs on after it has `background_timeout`. All
+    bodies together may have `body_memory` MiB. See `RouteLimits` for those of a route. `probes` are
+    paths that are not counted; pages of `origins` and of the service itself may open WebSockets.
+    Raises `HTTPException`: 400, 408, 413, 503, 504, or `ClientDisconnect`, which nobody can hear.
+    What fails later is logged.
     """
 
     problems = (400, 408, 413, 503, 504)
@@ -45,6 +45,7 @@ class Limits:
         probes: Container[str],
         request_timeout: float,
         background_timeout: float,
+        body_memory: int = BODY_MEMORY,
         origins: Container[str] = (),
         body_timeout: float = BODY_TIMEOUT,
         max_body_size: int = MAX_BODY_SIZE,
@@ -52,11 +53,10 @@ class Limits:
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.app = app
-        self.drain = drain
-        self.probes = probes
-        self.origins = origins
+        self.drain, self.probes, self.origins = drain, probes, origins
+        held = Held(body_memory << 20)
         self.bounds = Bounds(
-            max_body_size, body_timeout, request_timeout, send_timeout, background_timeout
+            max_body_size, body_timeout, request_timeout, send_timeout, background_timeout, held
         )
         self.max_in_flight = max_in_flight
         self.requests: set[RequestInFlight | WebSocketInFlight] = set()
@@ -108,6 +108,7 @@ class Limits:
         finally:
             self.drain.in_flight -= counted
             self.requests.discard(request)
+            self.bounds.held.size -= request.held
             if request.watcher:
                 request.watcher.cancel()
 

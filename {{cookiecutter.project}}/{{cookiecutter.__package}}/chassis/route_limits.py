@@ -14,6 +14,7 @@ from .routes import match_routes
 
 Limits = dict[str, Any]
 
+BODY_TIMEOUT = 10.0  # seconds
 NAMES = ("max_body_size", "body_timeout", "request_timeout", "stream")
 
 
@@ -67,7 +68,8 @@ def find_limits(app: Starlette, scope: Scope) -> Limits:
     return {}
 
 
-def find_longest(app: Starlette, **timeouts: float) -> float:
-    """Seconds that these take together at most, on the route where that is most."""
+def find_longest(app: Starlette, request_timeout: float) -> float:
+    """Seconds until an answer must begin, with those of the body, on the route that has most."""
+    timeouts = {"body_timeout": BODY_TIMEOUT, "request_timeout": request_timeout}
     every: list[Limits] = [{}, *map_application(app).values()]
     return max(float(sum((timeouts | each)[name] for name in timeouts)) for each in every)
