@@ -171,7 +171,7 @@ async def test_time_until_the_answer(
     said = ", ".join(f"{answer.status} after {answer.seconds:.1f} s" for answer in answers)
     figure(f"0.5, 10 and, for all, 1 s for an answer, {protocol}, {workers} workers", said)
     assert [answer.status for answer in answers] == [504, 200, 504]
-    assert little.seconds < other.seconds
+    assert ["over 0.5 s" in answer.text for answer in answers] == [True, False, False]
 
 
 @pytest.mark.parametrize(
