@@ -91,6 +91,7 @@ PATHS = {
     "my_service/chassis/pool.py",
     "my_service/chassis/postgres.py",
     "my_service/chassis/postgres_folders.py",
+    "my_service/chassis/reload.py",
     "my_service/chassis/request_id.py",
     "my_service/chassis/request_log.py",
     "my_service/chassis/results.py",
