@@ -22,7 +22,7 @@ PYPROJECT = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
 OWN_PYPROJECT = (PROJECT.parent / "pyproject.toml").read_text(encoding="utf-8")
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-MOST_IN_NAME = 40
+MOST_IN_NAME = 50
 
 # TOML, YAML and XML have no place for these, and some of them end a line.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")

@@ -23,8 +23,9 @@ DEFAULTS = json.loads((TEMPLATE / "cookiecutter.json").read_text("utf-8"))
 NAMES = """
     a z x1 my-service a-b a-1b a1-2-b3 app main src users settings match type on no true null none
     django orders-api zebra test-service pytest2 starlette-app json-api class-room con1 tests2
-    the-users-of-my-service aaaaaaaaaaaaaaaaaaaa-aaaaaaaaaaaaaaaaaaa
-    zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz
+    the-users-of-my-service nine-char aaaaaaaaaaaaaaaaaaaa-aaaaaaaaaaaaaaaaaaa
+    zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz aaaaaaaaaaaaaaaaaaaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa
+    zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz
 """.split()
 
 BAD_NAMES = [
@@ -33,7 +34,7 @@ BAD_NAMES = [
     *("Ünï", "naïve", "\u0430", "\uff41", "\u0661", "x\u200b", "😀", "\ufeffa", "a\u0301", "ß"),
     *("", " ", "a b", " a", "a ", "x\n", "x\ny", "x\r", "a\tb", "a\x1b[31m", "a\0", "a\udc80"),
     *(
-        "a" * 41,
+        "a" * 51,
         "a" * 100_000,
         "{{ 7 * 7 }}",
         "{{ x }}",

@@ -11,9 +11,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import psutil
 import pytest
 import yaml
-from baking import run
+from baking import bake, run
 from faults.conftest import figure
 from serving import serve
+from test_answers import NAMES
 
 OLDEST = 30  # of 1.x, as the kustomization says
 VERSIONS = range(OLDEST, int(kubernetes_validate.latest_version().split(".")[1]) + 1)
@@ -80,6 +81,30 @@ def test_schemas(folder: Path, manifests: dict[str, Manifest], version: int) -> 
     }
     for manifest in manifests.values():
         kubernetes_validate.validate(manifest, f"1.{version}", strict=True)
+
+
+def list_names(data: Any) -> list[str]:
+    """What is a name of an object or of a container, or the value of a label."""
+    if isinstance(data, list):
+        return [name for each in data for name in list_names(each)]
+    if not isinstance(data, dict):
+        return []
+    named = [data[key] for key in ("name", "app.kubernetes.io/name") if key in data]
+    return [*named, *list_names(list(data.values()))]
+
+
+def test_names_of_the_longest_project(tmp_path: Path) -> None:
+    """Each is a label of RFC 1123 too, of at most 63 characters."""
+    name = max(NAMES, key=len)
+    folder = bake(tmp_path, project=name) / "deploy/kubernetes"
+    names = {
+        found
+        for path in folder.glob("*.yaml")
+        for found in list_names(yaml.safe_load(path.read_text()))
+        if name in found
+    }
+    assert names == {name, f"{name}-migrate"}
+    assert max(map(len, names)) <= 63
 
 
 def test_defect_is_found(manifests: dict[str, Manifest]) -> None:

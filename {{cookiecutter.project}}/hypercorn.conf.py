@@ -1,6 +1,4 @@
-"""Hypercorn's configuration.
-
-    hypercorn --config file:hypercorn.conf.py {{ cookiecutter.__package }}.app:app
+"""Hypercorn's configuration, by `hypercorn --config file:hypercorn.conf.py` and `python -m`.
 
 A setting of gunicorn that is not here by name has its counterpart, or the reason why it has none,
 in a comment. https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuring.html

@@ -6,7 +6,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from {{ cookiecutter.__package }}.chassis.connector import Connector, find_password
+from {{ cookiecutter.__package }}.chassis.connector import (
+    Connector,
+    find_password,
+)
 from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.database_errors import find_answer
 from {{ cookiecutter.__package }}.chassis.database_url import connect_options

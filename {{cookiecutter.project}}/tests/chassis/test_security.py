@@ -21,7 +21,11 @@ from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
 from {{ cookiecutter.__package }}.chassis.openapi import build_document
 from {{ cookiecutter.__package }}.chassis.parse import Id
-from {{ cookiecutter.__package }}.chassis.security import ApiKey, Basic, Bearer
+from {{ cookiecutter.__package }}.chassis.security import (
+    ApiKey,
+    Basic,
+    Bearer,
+)
 
 
 @dataclass
