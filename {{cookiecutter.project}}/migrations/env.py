@@ -23,15 +23,17 @@ def migrate(connection: Connection | None = None) -> None:
     heads = context.get_context().get_current_heads()
     if context.is_offline_mode():
         context.execute(f"SET lock_timeout = '{migrations.LOCK_TIMEOUT}s'")
-    elif called is command.upgrade and heads and heads[0] > tables.REVISION:
-        # This code was rolled back to, and works with what a newer one has added.
-        logger.warning("The schema is at %s, which is newer: nothing to do", heads[0])
+    elif called in (None, command.upgrade) and heads and heads[0] > tables.REVISION:
+        # This code was rolled back to, or is another branch, and works with what a newer one added.
+        logger.warning(
+            "The schema is at %s, which is newer: nothing to do; see docs/migrations.md", heads[0]
+        )
         return
     with context.begin_transaction():
         context.run_migrations()
 
 
-called = None  # by the command line, where the log is not set up yet
+called = None  # by the command line, where the log is not set up yet; a start upgrades
 if context.config.cmd_opts:
     called = context.config.cmd_opts.cmd[0]
     logs.configure("alembic.runtime.migration", settings.LOG_LEVEL)

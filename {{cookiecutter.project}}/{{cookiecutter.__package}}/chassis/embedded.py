@@ -7,6 +7,7 @@ from a file, where it may be another program's by now.
 import atexit
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ def run_server(folder: Path) -> Iterator[str]:
         raise RuntimeError("The embedded PostgreSQL needs Linux or macOS; set DATABASE_URL")
     from .postgres import run_postgres  # Its modules are not everywhere.
 
+    if re.search("[\r\n]", name := str(folder.resolve())):
+        raise RuntimeError(f"PostgreSQL takes no line break: rename {name!r}, or set DATABASE_URL")
     with ExitStack() as stack:
         try:
             sockets = stack.enter_context(run_postgres(folder.resolve()))

