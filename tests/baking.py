@@ -80,10 +80,10 @@ def run(project: Path, *command: str, variables: Mapping[str, str] = {}) -> str:
     )
 
 
-def install(project: Path, *options: str) -> None:
-    """Makes the project's own environment, `.venv`, with this Python."""
+def install(project: Path, *options: str, python: str = sys.executable) -> None:
+    """Makes the project's own environment, `.venv`."""
     subprocess.run(
-        ["uv", "sync", "--quiet", "--python", sys.executable, *options],
+        ["uv", "sync", "--quiet", "--python", python, *options],
         cwd=project,
         env=environment(),
         check=True,
