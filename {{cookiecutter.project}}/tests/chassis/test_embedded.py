@@ -79,7 +79,7 @@ def test_folder_that_is_none_of_ours_is_one_line(reachable: Path) -> None:
 
 @pytest.mark.parametrize("break_", ["\n", "\r"])
 def test_line_break_in_the_name_of_the_folder_is_one_line(reachable: Path, break_: str) -> None:
-    told = pytest.raises(RuntimeError, match="^PostgreSQL takes no line break: .*DATABASE_URL$")
+    told = pytest.raises(RuntimeError, match=r"^PostgreSQL takes no line break: .*DATABASE_URL$")
     with told, embedded.run_server(reachable / f"line{break_}break"):
         pass
 
