@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faults.load import ask, open_client
-from faults.postgres import Postgres, run_postgres
+from faults.postgres import run_postgres
 from faults.service import copy, serve_on
 from migrating import add_migrations, alembic
 from serving import Service
@@ -71,9 +71,20 @@ async def leave(load: Load, service: Service) -> int:
     return await asyncio.to_thread(service.process.wait, 40)
 
 
-async def hold_lock(postgres: Postgres, seconds: float) -> None:
-    query = f"BEGIN; SELECT FROM users LIMIT 1; SELECT pg_sleep({seconds}); COMMIT"
-    await asyncio.to_thread(postgres.execute, query)
+# Until the migration has waited for it in vain: its `lock_timeout` is 1 s.
+HOLD_LOCK = """
+BEGIN;
+SELECT FROM users LIMIT 1;
+DO $$ BEGIN
+    FOR attempt IN 1..300 LOOP
+        EXIT WHEN EXISTS
+            (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock');
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+    PERFORM pg_sleep(3);
+END $$;
+COMMIT
+"""
 
 
 async def test_update_and_way_back(
@@ -96,7 +107,7 @@ async def test_update_and_way_back(
             load.urls.append(old.url)
             clients = [asyncio.create_task(load.run()) for _ in range(CLIENTS)]
             await load.pass_on(REQUESTS // 5)
-            lock = asyncio.create_task(hold_lock(postgres, 4))
+            lock = asyncio.create_task(asyncio.to_thread(postgres.execute, HOLD_LOCK))
             await asyncio.sleep(0.2)
             migrated = await asyncio.to_thread(migrate, newer)
             await lock
