@@ -138,8 +138,8 @@ async def test_endpoint_reads_a_stream() -> None:
 
 
 def test_schema_tells_them() -> None:
-    description = build_document(build_app(), "{{ cookiecutter.__package }}")["paths"]
-    told = description["/repeat"]["post"]["description"]
+    document = build_document(build_app(), "{{ cookiecutter.__package }}")
+    told = document["paths"]["/repeat"]["post"]["description"]
     assert told == "Limits of its own: body_timeout 20, stream True."
 
 
