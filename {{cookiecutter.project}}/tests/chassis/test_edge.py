@@ -152,14 +152,28 @@ async def test_host_must_be_allowed(host: str, status: int) -> None:
     assert probe.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/livez", 200), ("/shop/livez", 200), ("/shop/", 421), ("/shop/shop/livez", 421)],
+)
+async def test_probe_below_the_root_path(path: str, status: int) -> None:
+    """It comes to the service itself, or by the proxy."""
+    app = ErrorResponses(Hosts(tell, ["api.example.com"], {"/livez"}))
+    transport = httpx.ASGITransport(app, root_path="/shop")
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get(f"http://10.0.0.9{path}")).status_code == status
+
+
 async def answer_bare(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI needs no `headers`."""
     await send({"type": "http.response.start", "status": 204})
     await send({"type": "http.response.body"})
 
 
-async def get_headers(url: str, *, host: str = "test", app: ASGIApp = answer_bare) -> httpx.Headers:
-    transport = httpx.ASGITransport(SecurityHeaders(app))
+async def get_headers(
+    url: str, *, host: str = "test", app: ASGIApp = answer_bare, root_path: str = ""
+) -> httpx.Headers:
+    transport = httpx.ASGITransport(SecurityHeaders(app), root_path=root_path)
     async with httpx.AsyncClient(transport=transport) as client:
         return (await client.get(url, headers={"Host": host})).headers
 
@@ -182,6 +196,21 @@ async def test_security_headers_are_added() -> None:
 )
 async def test_redirect_to_the_claimed_host_is_a_path(location: str, sent: str) -> None:
     headers = await get_headers("http://test", app=RedirectResponse(location))
+    assert headers["location"] == sent
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        ("http://test/files/", "/shop/files/"),
+        ("http://test/shop/files/", "/shop/files/"),
+        ("http://test/shopping", "/shop/shopping"),
+        ("http://other/files/", "http://other/files/"),
+    ],
+)
+async def test_redirect_begins_with_the_root_path(location: str, sent: str) -> None:
+    """Whether a proxy strips it or not."""
+    headers = await get_headers("http://test", app=RedirectResponse(location), root_path="/shop")
     assert headers["location"] == sent
 
 

@@ -23,13 +23,18 @@ def host_name(value: str) -> str:
 def relative_location(
     scope: Scope, headers: Iterable[tuple[bytes, bytes]]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """The headers of a redirect, with the path alone where it leads to the claimed host."""
+    """The headers of a redirect, with the path alone where it leads to the claimed host.
+
+    It begins with `root_path`, as Starlette makes it from a path that a proxy has cut short.
+    """
     host = Headers(scope=scope).get("host", "")
+    root = scope.get("root_path", "").encode()
     own = f"{scope.get('scheme', 'http')}://{host}/".encode("latin-1")
     for name, value in headers:
         if name.lower() == b"location" and value.startswith(own):
             # Two slashes would begin a host.
             value = b"/" + value[len(own) :].lstrip(b"/\\")
+            value = value if value.startswith(root + b"/") else root + value
         yield name, value
 
 
@@ -75,6 +80,11 @@ def check_origin(scope: Scope, allowed: Container[str]) -> None:
         raise HTTPException(403, "Pages of this origin may not open a WebSocket here")
 
 
+def is_one_of(paths: Container[str], scope: Scope) -> bool:
+    """Whether the path is, with or without `root_path`: probes do not come by the proxy."""
+    return scope["path"].removeprefix(scope.get("root_path", "")) in paths
+
+
 class Hosts:
     """Refuses a request for another host than `allowed`, unless its path is one of the `probes`.
 
@@ -94,7 +104,7 @@ class Hosts:
         return name in self.names or name.endswith(self.suffixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in {"http", "websocket"} and scope["path"] not in self.probes:
+        if scope["type"] in {"http", "websocket"} and not is_one_of(self.probes, scope):
             given = Headers(scope=scope).getlist("host")
             if not given or not all(map(self.is_allowed, given)):
                 raise HTTPException(421, "The host is not one of this service")

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .bounds import Bounds, Held, too_many
 from .drain import Drain
-from .edge import check_origin
+from .edge import check_origin, is_one_of
 from .in_flight import RequestInFlight
 from .route_limits import BODY_TIMEOUT
 from .websockets import WebSocketInFlight
@@ -70,7 +70,7 @@ class Limits:
                 await self.app(scope, receive, send)
             return
         request = RequestInFlight(scope, receive, send, self.bounds)
-        counted = scope["path"] not in self.probes
+        counted = not is_one_of(self.probes, scope)
         self.drain.in_flight += counted
         self.requests.add(request)
         loop = asyncio.get_running_loop()
