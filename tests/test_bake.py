@@ -34,12 +34,17 @@ PATHS = {
     "docs/deployment.md",
     "docs/migrations.md",
     "docs/recipes.md",
+    "docs/recipes/bearer-tokens.md",
     "docs/recipes/crud.md",
+    "docs/recipes/event-streams.md",
     "docs/recipes/httpx2.md",
     "docs/recipes/idempotency-key.md",
     "docs/recipes/metrics.md",
     "docs/recipes/outbox.md",
+    "docs/recipes/periodic-tasks.md",
     "docs/recipes/rate-limits.md",
+    "docs/recipes/uploads.md",
+    "docs/recipes/websockets.md",
     "docs/scaling.md",
     "hypercorn.conf.py",
     "migrations/env.py",
@@ -195,6 +200,7 @@ main()
 """
 
 TEMPLATE_NAME = "{{cookiecutter.project}}"
+CODE = re.compile(r"^```.*?^```", re.M | re.S)
 Tree = dict[str, tuple[int, bytes]]
 
 
@@ -258,7 +264,7 @@ def read_links(folder: Path) -> list[tuple[Path, str]]:
         (page, link)
         for page in folder.rglob("*.md")
         if not {".venv", "node_modules", TEMPLATE_NAME} & set(page.relative_to(folder).parts)
-        for link in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", page.read_text())
+        for link in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", CODE.sub("", page.read_text()))
     ]
 
 
