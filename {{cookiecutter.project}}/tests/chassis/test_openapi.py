@@ -1,4 +1,6 @@
 import json
+import re
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -7,7 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Host, Mount, Route, Router
 
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
 from {{ cookiecutter.__package }}.chassis.openapi import (
@@ -41,6 +43,12 @@ async def create_pet(request: Request[Any], body: Pet) -> Created[Pet]:
     return Created(body, "/pets/1")
 
 
+@endpoint()
+async def read_price(request: Request[Any], most: Decimal | None = None) -> Decimal:
+    """Read a price"""
+    return most or Decimal("1.50")
+
+
 async def undescribed(request: Request[Any]) -> Response:
     return Response()
 
@@ -49,6 +57,7 @@ ROUTES = [
     Route("/pets", list_pets),
     Route("/pets", create_pet, methods=["POST"]),
     Route("/plain", undescribed),
+    Host("shop.example.com", Router([Mount("/shop", routes=[Route("/price", read_price)])])),
     Mount("/v1", routes=[Route("/pets/{pet_id}", read_pet), Route("/plain", undescribed)]),
 ]
 
@@ -75,8 +84,25 @@ def test_operation_has_what_its_signature_says() -> None:
     assert "Location" in create["responses"]["201"]["headers"]
 
 
+def test_route_of_one_host_may_be_nowhere() -> None:
+    paths = describe_routes()["paths"]
+    assert "404" in paths["/shop/price"]["get"]["responses"]
+    assert "404" not in paths["/pets"]["get"]["responses"]
+
+
+def test_decimal_is_no_other_text() -> None:
+    described = describe_routes()["paths"]["/shop/price"]["get"]
+    answered = described["responses"]["200"]["content"]["application/json"]["schema"]
+    [asked] = [each for each in described["parameters"][0]["schema"]["anyOf"] if "pattern" in each]
+    for pattern in (answered["pattern"], asked["pattern"]):
+        for text in ["1", "-1.50", ".5", "5.", "1E+5"]:
+            assert re.search(pattern, text)
+        for text in ["", ".", "NaN", "1_0", "1e", "Infinity"]:
+            assert not re.search(pattern, text)
+
+
 def test_route_that_is_no_endpoint_is_left_out() -> None:
-    assert describe_routes()["paths"].keys() == {"/pets", "/v1/pets/{pet_id}"}
+    assert describe_routes()["paths"].keys() == {"/pets", "/shop/price", "/v1/pets/{pet_id}"}
 
 
 async def test_document_is_served() -> None:

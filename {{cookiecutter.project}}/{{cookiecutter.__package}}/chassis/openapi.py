@@ -28,7 +28,7 @@ from .endpoint import operations
 from .errors import Problem
 from .operation import Schema, describe_operation, types_of
 from .route_limits import map_limits
-from .routes import CONVERTOR, walk_routes
+from .routes import CONVERTOR, find_hosted, walk_routes
 from .signature import Operation, describe_types
 
 # Of any endpoint; middleware adds the statuses of its attribute `problems`.
@@ -53,15 +53,16 @@ class Described(NamedTuple):
 
 def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
     """Those that the document has; the others, plain routes of Starlette, are logged at debug."""
-    limits = map_limits(routes)
+    limits, hosted = map_limits(routes), set(find_hosted(routes))
     for path, route in walk_routes(routes):
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
         path, convertors = CONVERTOR.subn("}", path)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
-            if operation:  # What a convertor does not take is found nowhere.
-                problems = (*operation.problems, *([404] if convertors else []))
+            if operation:  # What a convertor or a host does not take is found nowhere.
+                nowhere = [404] if convertors or id(route) in hosted else []
+                problems = (*operation.problems, *nowhere)
                 own = replace(operation, problems=problems, limits=limits.get(id(route), {}))
                 yield Described(path, method, own)
             else:

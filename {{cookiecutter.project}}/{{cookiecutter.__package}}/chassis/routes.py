@@ -19,6 +19,15 @@ def walk_routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple
             yield path or "/", route
 
 
+def find_hosted(routes: Iterable[BaseRoute], hosted: bool = False) -> Iterator[int]:
+    """The `id` of each route that only requests for one host reach."""
+    for route in routes:
+        below = hosted or isinstance(route, Host)
+        if below:
+            yield id(route)
+        yield from find_hosted(getattr(route, "routes", None) or (), below)
+
+
 def match_routes(
     routes: Iterable[BaseRoute], scope: Scope, prefix: str = ""
 ) -> Iterator[tuple[str, BaseRoute]]:

@@ -46,6 +46,7 @@ class Operation:
         return next((r.media_type for r in self.results[::-1] if r.media_type), "application/json")
 
 
+DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 NOTHING = msgspec.defstruct("Nothing", [], forbid_unknown_fields=True)
 
 
@@ -125,9 +126,21 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
 
 def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
     """The JSON schema of each, and the components that they share."""
-    return msgspec.json.schema_components(
+    schemas, components = msgspec.json.schema_components(
         annotations, schema_hook=describe_file, ref_template="#/components/schemas/{name}"
     )
+    describe_decimals([*schemas, components])
+    return schemas, components
+
+
+def describe_decimals(schema: Any) -> None:
+    """What is one, which JSON Schema has no format for: by itself it would be any text."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            schema["pattern"] = DECIMAL
+        schema = [*schema.values()]
+    for each in schema if isinstance(schema, list) else ():
+        describe_decimals(each)
 
 
 def describe_file(type_: type) -> dict[str, Any]:
