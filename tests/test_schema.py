@@ -11,7 +11,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from serving import Service
 
 # What people and tools read about the service is not in the document.
-UNDOCUMENTED = {"/openapi.json", "/docs", "/docs/start.js", "/redoc", "/redoc/start.js"}
+PAGES = {"/docs", "/docs/start.js", "/docs/assets/{name}", "/redoc", "/redoc/start.js"}
+UNDOCUMENTED = {"/openapi.json", *PAGES}
 ROUTES = """
 import json
 from my_service.app import routes

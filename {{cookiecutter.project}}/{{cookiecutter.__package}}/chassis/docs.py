@@ -96,7 +96,6 @@ def build_routes(title: str, folder: str | None, package: str = PACKAGE) -> list
         "/redoc/start.js": partial(read_script, script=REDOC_START),
     }
     if folder:
-        endpoints["/docs/assets/{name}"] = partial(
-            read_asset, files=StaticFiles(directory=folder), names=names
-        )
+        asset = partial(read_asset, files=StaticFiles(directory=folder), names=names)
+        endpoints["/docs/assets/{name}"] = asset
     return [Route(path, endpoint, include_in_schema=False) for path, endpoint in endpoints.items()]

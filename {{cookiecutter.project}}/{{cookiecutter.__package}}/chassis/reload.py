@@ -10,6 +10,5 @@ from pathlib import Path
 from watchfiles import PythonFilter, run_process
 
 if __name__ == "__main__":
-    folder = Path.cwd()
-    files = PythonFilter(ignore_paths=[folder / "tests"], extra_extensions=[".env"])
-    run_process(folder, target=shlex.join(sys.argv[1:]), watch_filter=files)
+    files = PythonFilter(ignore_paths=[Path.cwd() / "tests"], extra_extensions=[".env"])
+    run_process(Path.cwd(), target=shlex.join(sys.argv[1:]), watch_filter=files)

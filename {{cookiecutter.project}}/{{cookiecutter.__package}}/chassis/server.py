@@ -26,10 +26,7 @@ def bind(file: Path) -> Config:
     Raises `SystemExit` with one line where an address is taken or none, or the file is not there.
     """
     if not file.is_file():  # A wheel has the package alone.
-        raise SystemExit(
-            f"{file} is missing: run the service from its project,"
-            " after uv sync or pip install --editable"
-        )
+        raise SystemExit(f"{file} is missing: run the service from its project, after uv sync")
     config = Config.from_pyfile(file)
     config.workers = 1  # With more, Hypercorn would share the port with a service that has it.
     config.graceful_timeout = 1  # seconds: nothing is in flight any more
