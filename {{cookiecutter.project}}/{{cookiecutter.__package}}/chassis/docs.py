@@ -1,8 +1,8 @@
 """Pages that show the OpenAPI schema: Swagger UI at /docs, ReDoc at /redoc.
 
-Their scripts and styles come from the folder `DOCS_ASSETS`, or from the package offapi where it is
-installed, for development, or else from a public CDN. A browser refuses a file whose hash is not
-the one that is written here. URLs are relative, as a proxy may serve the service below a path.
+Their scripts and styles come from a public CDN, or from the folder `DOCS_ASSETS`. Either way a
+browser refuses a file whose hash is not the one that is written here.
+For development the package offapi is such a folder, where it is installed.
 """
 
 from functools import partial
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-# ReDoc 3, as of offapi 0.1.4, tells its maker's host of each visit.
+# ReDoc 3 tells its maker's host of each visit.
 SWAGGER_UI = "https://cdn.jsdelivr.net/npm/swagger-ui-dist@5.33.1/"
 REDOC = "https://cdn.jsdelivr.net/npm/redoc@2.5.3/bundles/"
 PACKAGE = "offapi"  # It has the same files, by other names.
