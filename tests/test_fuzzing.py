@@ -84,7 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             f"{service.url}/openapi.json",
             *("--mode", "all", "--continue-on-failure"),
             *("--max-examples", str(CASES_AN_OPERATION), "--request-timeout", "10"),
-            *("--generation-database", "none", "--no-color"),
+            *("--generation-database", "none", "--seed", "1", "--no-color"),
             *("--report", "json", "--report-json-path", "report.json"),
         ]
         hooks = os.environ | {"SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(folder)}
