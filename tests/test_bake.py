@@ -132,6 +132,7 @@ PATHS = {
     "tests/chassis/test_database.py",
     "tests/chassis/test_database_errors.py",
     "tests/chassis/test_database_url.py",
+    "tests/chassis/test_declarations.py",
     "tests/chassis/test_docs.py",
     "tests/chassis/test_edge.py",
     "tests/chassis/test_embedded.py",

@@ -64,12 +64,12 @@ def endpoint(
             request: Request[Any] = given[-1]  # In an `HTTPEndpoint` itself comes first.
             if schemes:
                 await authenticate(request, schemes)
-            if plain:
-                query = parse_query(request.scope["query_string"], lists)
-                arguments = parse_parameters(request, model, query)
-            else:
-                arguments = await parse_request(request, operation)
             try:
+                if plain:
+                    query = parse_query(request.scope["query_string"], lists)
+                    arguments = parse_parameters(request, model, query)
+                else:
+                    arguments = await parse_request(request, operation)
                 result = await call(*given, **arguments)
             finally:
                 if body:

@@ -1,0 +1,220 @@
+"""What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import pytest
+from msgspec import UNSET, Meta, UnsetType
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.routing import Route
+
+from {{ cookiecutter.__package }}.chassis import errors
+from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
+from {{ cookiecutter.__package }}.chassis.markers import Cookie, Form, Header, Media
+
+Tenant = Annotated[int, Meta(ge=1), Header("X-Tenant")]
+
+
+class Login(msgspec.Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1)]
+    remember: bool = False
+    roles: list[str] = []
+
+
+class Upload(msgspec.Struct, forbid_unknown_fields=True):
+    title: str
+    file: UploadFile
+
+
+class Patch(msgspec.Struct, forbid_unknown_fields=True):
+    name: str | UnsetType | None = UNSET
+
+
+@endpoint()
+async def read(
+    request: Request[Any], tenant: Tenant, theme: Annotated[str, Cookie()] = "light"
+) -> list[Any]:
+    """Read"""
+    return [tenant, theme]
+
+
+@endpoint()
+async def log_in(request: Request[Any], form: Annotated[Login, Form()]) -> Login:
+    """Log in"""
+    return form
+
+
+@endpoint()
+async def upload(request: Request[Any], form: Annotated[Upload, Form]) -> list[Any]:
+    """Upload"""
+    return [form.title, form.file.filename, len(await form.file.read())]
+
+
+@endpoint()
+async def count(request: Request[Any], body: list[int]) -> int:
+    """Count"""
+    return len(body)
+
+
+@endpoint()
+async def perhaps(request: Request[Any], body: Login | None = None) -> str:
+    """Perhaps"""
+    return body.name if body else "nobody"
+
+
+@endpoint()
+async def patch(request: Request[Any], body: Patch) -> str:
+    """Patch"""
+    return "left as it is" if body.name is UNSET else repr(body.name)
+
+
+@endpoint()
+async def keep(request: Request[Any], body: Annotated[bytes, Media("image/*")]) -> int:
+    """Keep"""
+    return len(body)
+
+
+functions = [log_in, upload, count, perhaps, patch, keep]
+app = Starlette(
+    routes=[
+        Route("/read", read),
+        *(Route(f"/{each.__name__}", each, methods=["POST"]) for each in functions),
+    ],
+    exception_handlers=errors.handlers,
+)
+
+
+async def ask(path: str, method: str = "POST", **options: Any) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.request(method, path, **options)
+
+
+async def find_places(path: str, method: str = "POST", **options: Any) -> set[tuple[str, str]]:
+    """Of what a 422 names: where it stands, and its name."""
+    answer = await ask(path, method, **options)
+    assert answer.status_code == 422, answer.text
+    return {(each["location"], each["field"]) for each in answer.json()["errors"]}
+
+
+async def test_header_and_cookie() -> None:
+    headers = {"X-Tenant": "7", "Cookie": "theme=dark"}
+    assert (await ask("/read", "GET", headers=headers)).json() == [7, "dark"]
+    assert (await ask("/read", "GET", headers={"X-Tenant": "7"})).json() == [7, "light"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Tenant": "0"}, {"X-Tenant": "1.0"}])
+async def test_wrong_header_is_named(headers: dict[str, str]) -> None:
+    assert await find_places("/read", "GET", headers=headers) == {("header", "X-Tenant")}
+
+
+async def test_form() -> None:
+    data = {"name": "Ada", "remember": "true", "roles": ["a", "b"]}
+    answer = await ask("/log_in", data=data)
+    assert answer.json() == {"name": "Ada", "remember": True, "roles": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "Ada", "remember": "perhaps"}, "remember"),
+        ({"name": "Ada", "unknown": "1"}, "unknown"),
+        ({"name": ["Ada", "Grace"]}, "name"),
+    ],
+)
+async def test_wrong_field_of_a_form_is_named(data: dict[str, Any], field: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert await find_places("/log_in", data=data, headers=headers) == {("body", field)}
+
+
+async def test_file_of_a_form() -> None:
+    files = {"file": ("a.txt", b"text")}
+    assert (await ask("/upload", data={"title": "A"}, files=files)).json() == ["A", "a.txt", 4]
+    assert await find_places("/upload", files=files) == {("body", "title")}
+    files = {"other": ("a.txt", b"text")}
+    places = {("body", "title"), ("body", "file"), ("body", "other")}
+    assert await find_places("/upload", files=files) == places
+
+
+async def test_form_is_no_other_body() -> None:
+    assert (await ask("/log_in", json={"name": "Ada"})).status_code == 415
+    assert (await ask("/count", data={"name": "Ada"})).status_code == 415
+    assert (await ask("/upload", data={"title": "A"})).status_code == 415
+
+
+@pytest.mark.parametrize("content", ["[1.0]", "[1e0]", '["1"]', "[true]", "[null]"])
+async def test_integer_of_a_body_is_digits_alone(content: str) -> None:
+    """JSON Schema takes 1.0 for an integer; who sends it may mean a fraction."""
+    headers = {"Content-Type": "application/json"}
+    assert await find_places("/count", content=content, headers=headers) == {("body", "[0]")}
+
+
+async def test_body_may_be_left_out() -> None:
+    assert (await ask("/perhaps")).json() == "nobody"
+    assert (await ask("/perhaps", json=None)).json() == "nobody"
+    assert (await ask("/perhaps", json={"name": "Ada"})).json() == "Ada"
+    assert await find_places("/perhaps", json={}) == {("body", "name")}
+
+
+async def test_null_is_not_what_is_left_out() -> None:
+    assert (await ask("/patch", json={})).json() == "left as it is"
+    assert (await ask("/patch", json={"name": None})).json() == "None"
+
+
+async def test_body_of_another_media_type_is_passed_on() -> None:
+    headers = {"Content-Type": "image/png"}
+    assert (await ask("/keep", content=b"\xff\xfe", headers=headers)).json() == 2
+    headers = {"Content-Type": "text/plain"}
+    assert (await ask("/keep", content=b"\xff\xfe", headers=headers)).status_code == 415
+
+
+async def unannotated(request: Request[Any], left) -> None:  # type: ignore[no-untyped-def]
+    pass
+
+
+async def without_a_result(request: Request[Any]):  # type: ignore[no-untyped-def]
+    pass
+
+
+async def two_bodies(request: Request[Any], body: Login, form: Annotated[Login, Form()]) -> None:
+    pass
+
+
+async def two_places(request: Request[Any], a: Annotated[str, Header(), Cookie()]) -> None:
+    pass
+
+
+async def any_number(request: Request[Any], *numbers: int) -> None:
+    pass
+
+
+async def file_in_a_query(request: Request[Any], file: UploadFile) -> None:
+    pass
+
+
+async def without_a_request() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (unannotated, "`left` must be annotated"),
+        (without_a_result, "the result must be annotated"),
+        (two_bodies, "`body` and `form` are two bodies"),
+        (two_places, "`a` comes from two places"),
+        (any_number, "cannot be given by its name"),
+        (file_in_a_query, "a file comes from a form"),
+        (without_a_request, "its first parameter must be the request"),
+    ],
+)
+def test_declaration_that_cannot_work(function: Callable[..., Any], told: str) -> None:
+    """Says which function it is."""
+    with pytest.raises(TypeError, match=rf"{function.__name__}: .*{told}"):
+        endpoint()(function)
