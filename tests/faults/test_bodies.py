@@ -7,11 +7,10 @@ from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 from serving import Service
 
 from faults.postgres import Postgres
-from faults.service import copy, serve_on
+from faults.service import copy, protocols, serve_on
 
 MIB = 1 << 20
 JSON = {"Content-Type": "application/json"}
@@ -56,7 +55,7 @@ def upload(
     return status, (most - before) / MIB
 
 
-@pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
+@protocols
 def test_large_body(
     extended: Path, postgres: Postgres, figure: Callable[[str, str], None], http2: bool
 ) -> None:

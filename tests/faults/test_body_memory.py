@@ -14,9 +14,9 @@ from serving import Service
 from faults.load import ask, open_client
 from faults.postgres import Postgres
 from faults.service import RUNNER, copy, protocols, serve_on, workers
+from faults.test_bodies import MIB
 
 BODIES = 80
-MIB = 1 << 20
 SIZE = 5 * MIB
 UNPROTECTED = {
     "my_service/chassis/bounded_body.py": {

@@ -11,10 +11,9 @@ from serving import HYPERCORN, Service
 
 from faults.load import Answer, ask, ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import copy, protocols, serve_on
+from faults.service import copy, protocols, serve_on, workers
 
 REQUESTS = 50
-workers = pytest.mark.parametrize("workers", [1, 2])
 
 
 async def drain(service: Service, http2: bool) -> tuple[list[Answer], list[Answer], int, float]:
@@ -40,10 +39,10 @@ async def test_every_request_is_answered(
     extended: Path,
     postgres: Postgres,
     figure: Callable[[str, str], None],
-    workers: int,
+    workers: str,
     http2: bool,
 ) -> None:
-    with serve_on(extended, postgres.url(), WEB_CONCURRENCY=str(workers)) as service:
+    with serve_on(extended, postgres.url(), WEB_CONCURRENCY=workers) as service:
         answers, later, code, seconds = await drain(service, http2)
     protocol = "HTTP/2" if http2 else "HTTP/1.1"
     figure(
