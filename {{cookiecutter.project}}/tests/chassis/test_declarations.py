@@ -14,7 +14,12 @@ from starlette.routing import Route
 
 from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
-from {{ cookiecutter.__package }}.chassis.markers import Cookie, Form, Header, Media
+from {{ cookiecutter.__package }}.chassis.markers import (
+    Cookie,
+    Form,
+    Header,
+    Media,
+)
 
 Tenant = Annotated[int, Meta(ge=1), Header("X-Tenant")]
 
