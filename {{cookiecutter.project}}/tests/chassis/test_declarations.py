@@ -1,6 +1,7 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any
 
 import httpx
@@ -33,6 +34,11 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
     title: str
     file: UploadFile
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    prices: dict[str, list[Decimal]]
+    discount: Decimal | UnsetType | None = UNSET
 
 
 class Patch(msgspec.Struct, forbid_unknown_fields=True):
@@ -78,12 +84,18 @@ async def patch(request: Request[Any], body: Patch) -> str:
 
 
 @endpoint()
+async def order(request: Request[Any], body: Order) -> str:
+    """Order"""
+    return str(sum(sum(each) for each in body.prices.values()))
+
+
+@endpoint()
 async def keep(request: Request[Any], body: Annotated[bytes, Media("image/*")]) -> int:
     """Keep"""
     return len(body)
 
 
-functions = [log_in, upload, count, perhaps, patch, keep]
+functions = [log_in, upload, count, perhaps, patch, order, keep]
 app = Starlette(
     routes=[
         Route("/read", read),
@@ -158,6 +170,20 @@ async def test_integer_of_a_body_is_digits_alone(content: str) -> None:
     """JSON Schema takes 1.0 for an integer; who sends it may mean a fraction."""
     headers = {"Content-Type": "application/json"}
     assert await find_places("/count", content=content, headers=headers) == {("body", "[0]")}
+
+
+@pytest.mark.parametrize("value", ["NaN", "-sNaN1", "Infinity", "-inf", "\\u004eaN"])
+async def test_decimal_of_a_body_is_finite(value: str) -> None:
+    content = '{"prices": {"a": ["1.50"], "b": [2, "?"]}, "discount": "?"}'.replace("?", value)
+    places = {("body", "prices.b[1]"), ("body", "discount")}
+    headers = {"Content-Type": "application/json"}
+    assert await find_places("/order", content=content, headers=headers) == places
+
+
+async def test_decimal_of_a_body_is_exact() -> None:
+    content = '{"prices": {"a": ["1.50"], "b": [2, 0.10]}}'
+    headers = {"Content-Type": "application/json"}
+    assert (await ask("/order", content=content, headers=headers)).json() == "3.60"
 
 
 async def test_body_may_be_left_out() -> None:

@@ -38,7 +38,7 @@ def find_paths(app: Starlette) -> list[str]:
     """Of all routes but those of other hosts and applications, which have rules of their own."""
     own = [route for route in app.routes if not isinstance(getattr(route, "app", None), Starlette)]
     found = set()
-    for path, route in walk_routes(own):
+    for path, route, _ in walk_routes(own):
         scope = {"type": "http", "method": "GET", "path": fill(path), "headers": []}
         at_path = [other for _, other in match_routes(app.routes, scope)]
         if isinstance(route, Route) and route in at_path:
@@ -147,7 +147,7 @@ def test_document_has_every_endpoint(app: Starlette, document: dict[str, Any]) -
     }
     described = {
         (CONVERTOR.sub("}", path), method)
-        for path, route in walk_routes(app.routes)
+        for path, route, _ in walk_routes(app.routes)
         for method in find_described(route)
     }
     assert documented == described

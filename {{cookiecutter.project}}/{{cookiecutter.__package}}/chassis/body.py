@@ -11,7 +11,7 @@ from starlette.requests import Request
 from .errors import Invalid, Violation
 from .fields import find_lists
 from .parse import collect
-from .violations import convert_texts, invalid
+from .violations import convert_texts, invalid, is_finite
 
 FORM = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -23,6 +23,7 @@ class Body(NamedTuple):
     type: Any
     media_types: tuple[str, ...]
     default: Any = msgspec.NODEFAULT
+    has_decimals: bool = False
 
     @property
     def is_form(self) -> bool:
@@ -55,19 +56,22 @@ async def parse_body(request: Request[Any], body: Body) -> Any:
     if body.is_form:
         return await parse_form(request, body.type)
     if body.is_json:
-        return parse_json(content, body.type)
+        return parse_json(content, body)
     try:
         return content.decode() if body.type is str else content
     except UnicodeDecodeError:
         raise HTTPException(400, "The body is not UTF-8") from None
 
 
-def parse_json(content: bytes, type_: Any) -> Any:
+def parse_json(content: bytes, body: Body) -> Any:
     try:
         try:
-            return msgspec.json.decode(content, type=type_)
+            value = msgspec.json.decode(content, type=body.type)
+            if not body.has_decimals or is_finite(value):
+                return value
         except msgspec.ValidationError:
-            raise invalid(msgspec.json.decode(content), type_, "body", strict=True) from None
+            pass
+        raise invalid(msgspec.json.decode(content), body.type, "body", strict=True)
     except msgspec.ValidationError as error:  # A number that no type holds.
         raise Invalid([Violation("body", "", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

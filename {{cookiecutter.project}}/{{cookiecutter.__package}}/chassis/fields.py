@@ -1,13 +1,15 @@
-"""The fields of a query, of headers, or of a form, which texts give."""
+"""The fields of a query, of headers, or of a form, which texts give, and those of JSON."""
 
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
 from msgspec import inspect as types
 from starlette.datastructures import UploadFile
 
+OPTIONAL = {Required, NotRequired}
 # What has parts of its own.
 OBJECTS = (
     types.StructType,
@@ -59,3 +61,16 @@ def flatten(type_: Any, nested: bool = False) -> Iterator[Any]:
         yield from flatten(type_.item_type, True)
     else:
         yield type_
+
+
+def read_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
+    """The type of each field by its name in JSON, and whether it is required; of no class None."""
+    cls = get_origin(type_) or type_
+    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
+        return {f.encode_name: (f.type, f.required) for f in msgspec.structs.fields(type_)}
+    if not is_dataclass(cls) and not is_typeddict(cls):
+        return None
+    hints = get_type_hints(cls, include_extras=True)
+    info: Any = msgspec.inspect.type_info(cls)
+    types = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
+    return {f.encode_name: (types[f.name], f.required) for f in info.fields}

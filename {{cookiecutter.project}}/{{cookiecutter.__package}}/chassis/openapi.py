@@ -22,13 +22,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Host, Route
 
 from .endpoint import operations
 from .errors import Problem
 from .operation import Schema, describe_operation, types_of
 from .route_limits import map_limits
-from .routes import CONVERTOR, find_hosted, walk_routes
+from .routes import CONVERTOR, walk_routes
 from .signature import Operation, describe_types
 
 # Of any endpoint; middleware adds the statuses of its attribute `problems`.
@@ -53,15 +53,15 @@ class Described(NamedTuple):
 
 def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
     """Those that the document has; the others, plain routes of Starlette, are logged at debug."""
-    limits, hosted = map_limits(routes), set(find_hosted(routes))
-    for path, route in walk_routes(routes):
+    limits = map_limits(routes)
+    for path, route, above in walk_routes(routes):
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
         path, convertors = CONVERTOR.subn("}", path)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
             if operation:  # What a convertor or a host does not take is found nowhere.
-                nowhere = [404] if convertors or id(route) in hosted else []
+                nowhere = [404] if convertors or any(isinstance(e, Host) for e in above) else []
                 problems = (*operation.problems, *nowhere)
                 own = replace(operation, problems=problems, limits=limits.get(id(route), {}))
                 yield Described(path, method, own)

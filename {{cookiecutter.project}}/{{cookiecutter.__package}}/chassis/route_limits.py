@@ -10,7 +10,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .routes import match_routes
+from .routes import match_routes, walk_routes
 
 Limits = dict[str, Any]
 
@@ -37,19 +37,19 @@ class RouteLimits:
         await self.app(scope, receive, send)
 
 
-def map_limits(routes: Iterable[BaseRoute], above: Limits | None = None) -> dict[int, Limits]:
+def map_limits(routes: Iterable[BaseRoute]) -> dict[int, Limits]:
     """What is set for a route, by its `id`; the innermost comes first."""
     found: dict[int, Limits] = {}
-    for route in routes:
-        own, app = dict(above or {}), getattr(route, "app", None)
-        while app:
-            if isinstance(app, RouteLimits | RequestBodyLimitMiddleware):
-                given = {name: getattr(app, name, None) for name in NAMES}
-                own |= {name: value for name, value in given.items() if value is not None}
-            app = getattr(app, "app", None)
-        if below := getattr(route, "routes", None):
-            found |= map_limits(below, own)
-        elif own:
+    for _, route, above in walk_routes(routes):
+        own: Limits = {}
+        for each in (*above, route):
+            layer = getattr(each, "app", None)
+            while layer:
+                if isinstance(layer, RouteLimits | RequestBodyLimitMiddleware):
+                    given = {name: getattr(layer, name, None) for name in NAMES}
+                    own |= {name: value for name, value in given.items() if value is not None}
+                layer = getattr(layer, "app", None)
+        if own:
             found[id(route)] = own
     return found
 

@@ -9,23 +9,16 @@ from starlette.types import Scope
 CONVERTOR = re.compile(r":\w+}")
 
 
-def walk_routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, BaseRoute]]:
-    """Each route that is no group of others, with its whole path."""
+def walk_routes(
+    routes: Iterable[BaseRoute], prefix: str = "", *above: BaseRoute
+) -> Iterator[tuple[str, BaseRoute, tuple[BaseRoute, ...]]]:
+    """Each route that is no group of others, with its whole path, and the groups that it is in."""
     for route in routes:
         path = prefix + getattr(route, "path", "")
         if isinstance(route, Mount | Host) and route.routes:
-            yield from walk_routes(route.routes, path)
+            yield from walk_routes(route.routes, path, *above, route)
         else:
-            yield path or "/", route
-
-
-def find_hosted(routes: Iterable[BaseRoute], hosted: bool = False) -> Iterator[int]:
-    """The `id` of each route that only requests for one host reach."""
-    for route in routes:
-        below = hosted or isinstance(route, Host)
-        if below:
-            yield id(route)
-        yield from find_hosted(getattr(route, "routes", None) or (), below)
+            yield path or "/", route, above
 
 
 def match_routes(

@@ -121,7 +121,8 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
         [model] = [each for each in options(annotation) if each is not NoneType]
         return Body(parameter.name, model, FORM[1:] if has_files(model) else FORM, default)
     media_types = find_media_types(annotation) or ["application/json"]
-    return Body(parameter.name, annotation, tuple(media_types), default)
+    has_decimals = "'decimal'" in repr(describe_types([annotation]))
+    return Body(parameter.name, annotation, tuple(media_types), default, has_decimals)
 
 
 def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

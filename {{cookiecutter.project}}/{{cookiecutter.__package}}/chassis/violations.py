@@ -1,28 +1,17 @@
 """Whether values are of a type, and each wrong one by its place: msgspec stops at the first."""
 
 from collections.abc import Container, Iterator
-from dataclasses import is_dataclass
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
 from math import isfinite
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    NotRequired,
-    Required,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from .errors import Invalid, Violation
+from .fields import read_fields
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
@@ -31,7 +20,6 @@ MOST_VIOLATIONS = 10
 MOST_LEVELS = 5
 MOST_ELEMENTS = 1000
 
-OPTIONAL = {Required, NotRequired}
 LISTS = {list, set, frozenset}
 
 
@@ -80,6 +68,17 @@ def is_exact(value: object, given: object) -> bool:
     return True
 
 
+def is_finite(value: Any) -> bool:
+    """Whether no decimal in it is what JSON has no number for; msgspec takes one as a text."""
+    parts = [msgspec.to_builtins(value, builtin_types=(Decimal,))]
+    for part in parts:  # which grow
+        if isinstance(part, dict | list):
+            parts += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, Decimal) and not part.is_finite():
+            return False
+    return True
+
+
 def find_violations(
     value: Any, type_: Any, strict: bool, place: str = "", levels: int = MOST_LEVELS
 ) -> Iterator[tuple[str, str]]:
@@ -102,7 +101,7 @@ def find_fault(value: Any, type_: Any, strict: bool) -> str:
         converted = msgspec.convert(value, type_, strict=strict)
     except msgspec.ValidationError as error:
         return str(error)
-    if strict or is_exact(converted, value):
+    if is_finite(converted) if strict else is_exact(converted, value):
         return ""
     exact = "in digits alone" if type(converted) is int else "finite, and no number for a time"
     return f"Expected `{type(converted).__name__}`, {exact}"
@@ -134,16 +133,3 @@ def find_inner(
                 yield f"{place}.{name[:100]}".removeprefix("."), "Is not known"
     elif len(arguments) == 1 and get_origin(type_) in {Union, UnionType}:
         yield from find_inner(value, arguments[0], strict, place, levels)
-
-
-def read_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
-    """The type of each field by its name in JSON, and whether it is required; of no class None."""
-    cls = get_origin(type_) or type_
-    if isinstance(cls, type) and issubclass(cls, msgspec.Struct):
-        return {f.encode_name: (f.type, f.required) for f in msgspec.structs.fields(type_)}
-    if not is_dataclass(cls) and not is_typeddict(cls):
-        return None
-    hints = get_type_hints(cls, include_extras=True)
-    info: Any = msgspec.inspect.type_info(cls)
-    types = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
-    return {f.encode_name: (types[f.name], f.required) for f in info.fields}
