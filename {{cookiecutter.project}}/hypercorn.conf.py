@@ -42,6 +42,8 @@ include_server_header = False  # Of use to attackers alone; 5 µs a request.
 accesslog = None
 errorlog = logs.configure("{{ cookiecutter.__package }}", settings.LOG_LEVEL)
 loglevel = settings.LOG_LEVEL
+if settings.source.in_file:
+    errorlog.info("Settings come from %s", settings.source.path.absolute())
 
 # proc_name: Hypercorn does not rename its processes.
 # daemon, pidfile, user, group, umask: the service manager or the container runtime sees to these.

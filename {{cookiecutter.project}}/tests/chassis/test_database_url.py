@@ -102,6 +102,41 @@ def test_the_rest_is_refused_in_one_line_without_the_password(url: str, named: s
     assert "p4ss" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("variables", "url", "expected"),
+    [
+        ({"PGSSLMODE": "require"}, URL, {"dsn": "postgresql:///?sslmode=require"}),
+        ({"PGSSLMODE": "x"}, f"{URL}?ssl=false", {"dsn": "postgresql:///?sslmode=disable"}),
+        ({"PGSSLROOTCERT": "/no/ca.pem"}, URL, {"dsn": "postgresql:///?"}),
+        ({"PGTARGETSESSIONATTRS": "primary"}, URL, {"target_session_attrs": "primary"}),
+    ],
+)
+def test_environment_says_what_the_url_does_not(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str, expected: dict[str, Any]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = parse(url)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"PGSSLMODE": "strong"}, "sslmode must be one of .*; the environment adds PGSSLMODE$"),
+        ({"PGTARGETSESSIONATTRS": "best"}, "PGTARGETSESSIONATTRS"),
+        ({"PGSSLMODE": "require", "PGSSLROOTCERT": "/no/ca"}, "sslrootcert names no file.* adds"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=named):
+        parse(URL)
+
+
 def test_files_are_looked_at(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

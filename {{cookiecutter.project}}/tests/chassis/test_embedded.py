@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from {{ cookiecutter.__package }}.chassis import embedded
+from {{ cookiecutter.__package }}.chassis.database import Database
 
 
 @pytest.fixture
@@ -34,6 +35,20 @@ async def test_server_stops_with_its_last_user_and_keeps_the_rows(reachable: Pat
             connection = await asyncpg.connect(url)
             assert await connection.fetchval("SELECT one FROM kept") == 1
             await connection.close()
+
+
+async def test_what_the_shell_says_of_other_servers_is_not_for_this_one(
+    reachable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in (
+        "PGHOST=db.example PGPORT=x PGUSER=x PGPASSWORD=x PGDATABASE=x PGPASSFILE=/no PGDATA=/no "
+        "PGSERVICE=x PGSSLMODE=verify-full PGSSLROOTCERT=/no PGSSLNEGOTIATION=direct "
+        "PGTARGETSESSIONATTRS=standby PGSSLMINPROTOCOLVERSION=x PGOPTIONS=x PGTZ=x PGDATESTYLE=x"
+    ).split():
+        monkeypatch.setenv(*setting.split("="))
+    with embedded.run_server(reachable / "postgres") as url:
+        async with Database(url, max_size=1) as database:
+            assert await database.fetch_val("SELECT current_user") == "postgres"
 
 
 async def test_process_id_of_another_program_in_postmaster_pid(reachable: Path) -> None:

@@ -66,6 +66,19 @@ def test_request_in_flight_is_answered_at_the_end(workers: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_start_names_the_file_of_its_settings(tmp_path: Path, workers: str) -> None:
+    """Once, though each process reads it; what it holds is not shown."""
+    file = tmp_path / "settings"
+    file.write_text("LOG_LEVEL=info\n")
+    with start(ENV_FILE=str(file), LOG_LEVEL="", WEB_CONCURRENCY=workers) as (process, url):
+        wait_for(url + "/readyz")
+        process.terminate()
+        log = process.communicate(timeout=20)[1].decode()
+    assert log.count(str(file)) == 1, log
+    assert f"Settings come from {file}" in log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_port_that_is_taken_is_one_line(workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])

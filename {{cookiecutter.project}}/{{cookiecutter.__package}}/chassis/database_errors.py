@@ -106,7 +106,8 @@ def describe(error: BaseException) -> str:
     text = type(cause).__name__
     if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
         return f"{text} of {cause.constraint_name or cause.column_name} in {cause.table_name}"
-    if isinstance(cause, asyncpg.DataError | ValueError):
+    own = isinstance(cause, asyncpg.ClientConfigurationError)  # It names settings alone.
+    if isinstance(cause, asyncpg.DataError | ValueError) and not own:
         return text
     if isinstance(cause, OSError) and cause.strerror:
         return f"{text}: {cause.strerror}"

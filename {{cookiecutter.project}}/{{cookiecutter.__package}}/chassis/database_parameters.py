@@ -3,6 +3,8 @@
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
 
+import os
+
 CHOICES = {
     "sslmode": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
     "target_session_attrs": [
@@ -25,6 +27,10 @@ SETTINGS = """application_name search_path timezone options statement_timeout lo
 # asyncpg reads them in a URL, and no others so.
 READ_IN_URL = """sslmode sslcert sslkey sslrootcert sslcrl sslpassword sslnegotiation
     ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib service""".split()
+
+# The environment may say them where the URL does not, as PGSSLMODE; asyncpg reads others itself.
+VARIABLES = "sslmode sslnegotiation target_session_attrs".split()
+TLS_VARIABLES = "sslrootcert sslcrl sslcert sslkey".split()
 
 # Other names for one of these, and values that are others too.
 SAME: dict[str, tuple[str, dict[str, str]]] = {
@@ -62,3 +68,18 @@ DROPPED_IF = {
     "sslcertmode": ["allow"],
     "replication": ["false", "off", "no", "0"],
 }
+
+
+def read_environment(given: dict[str, str]) -> dict[str, str]:
+    """libpq's variables for what the URL does not say, by the names of the parameters.
+
+    https://www.postgresql.org/docs/current/libpq-envars.html
+    """
+    mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
+    encrypted = mode not in {"disable", "allow", "prefer"}  # Else the files are of no use.
+    variables = {
+        name: f"PG{name.replace('_', '').upper()}"
+        for name in VARIABLES + encrypted * TLS_VARIABLES
+        if name not in given
+    }
+    return {name: variable for name, variable in variables.items() if os.environ.get(variable)}

@@ -13,6 +13,7 @@ from .database_parameters import (
     READ_IN_URL,
     SAME,
     SETTINGS,
+    read_environment,
 )
 from .database_tls import check, check_files, take_context
 
@@ -59,6 +60,16 @@ def parse(url: str) -> dict[str, Any]:
     Raises `ValueError`, which names the parameter that cannot be accepted, never a password.
     """
     start, given = split(url)
+    added = read_environment(given)
+    try:
+        return read_arguments(start, given | {name: os.environ[v] for name, v in added.items()})
+    except ValueError as error:
+        if not added:
+            raise
+        raise ValueError(f"{error}; the environment adds {', '.join(added.values())}") from None
+
+
+def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, Any]:
     for name, values in CHOICES.items():
         check(given.get(name, values[0]) in values, f"{name} must be one of {', '.join(values)}")
     check_files(given)

@@ -14,6 +14,7 @@ from pathlib import Path
 from subprocess import SubprocessError
 
 FOLDER = ".postgres"  # in the project's
+OWN = "sslmode=disable&sslnegotiation=postgres&target_session_attrs=any"
 
 
 @contextmanager
@@ -38,7 +39,8 @@ def run_server(folder: Path) -> Iterator[str]:
                 f"The embedded PostgreSQL cannot run ({reason}):"
                 " make room or give the rights, or set DATABASE_URL"
             ) from error
-        yield f"postgresql://postgres@/postgres?host={sockets}"
+        # What the environment says of other servers is not for this one.
+        yield f"postgresql://postgres@/postgres?host={sockets}&{OWN}"
 
 
 def migrate(project: Path, url: str) -> None:
