@@ -44,7 +44,9 @@ def environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name not in LEAKS and not name.startswith("PYTEST_")
     }
-    return inherited | {"PYTEST_DEBUG_TEMPROOT": OWN_ROOT.name} | variables
+    # One cache for all bakes: it goes by what is in the files.
+    own = {"PYTEST_DEBUG_TEMPROOT": OWN_ROOT.name, "MYPY_CACHE_DIR": f"{OWN_ROOT.name}/mypy"}
+    return inherited | own | variables
 
 
 def capture(
@@ -89,3 +91,11 @@ def install(project: Path, *options: str, python: str = sys.executable) -> None:
         check=True,
         timeout=600,
     )
+
+
+def run_owners_tests(project: Path) -> str:
+    """The owner's and the rules for every route, not the chassis's own, nor what only sleeps."""
+    tests = sorted(path.relative_to(project) for path in project.glob("tests/test_*.py"))
+    rules = ["tests/chassis/test_policies.py", "tests/chassis/test_layers.py"]
+    sleeping = ["--deselect", "tests/test_demos.py"]
+    return run(project, "pytest", "-q", *map(str, tests), *rules, *sleeping)

@@ -6,6 +6,25 @@ from baking import bake, install
 from serving import Service, serve
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spreads the modules whose tests run one by one evenly among the others.
+
+    A process takes the module that is next: in a row, several would wait for each other.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in reversed(items):  # Those with the longest tests stand at the end.
+        modules.setdefault(item.path, []).insert(0, item)
+    places: dict[Path, float] = {}
+    for alone in (False, True):
+        kind = [path for path, (test, *_) in modules.items() if is_alone(test) is alone]
+        places |= {path: (number + 0.5) / len(kind) for number, path in enumerate(kind)}
+    items[:] = [item for path in sorted(modules, key=places.__getitem__) for item in modules[path]]
+
+
+def is_alone(test: pytest.Item) -> bool:
+    return "alone" in getattr(test, "fixturenames", ())
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

@@ -1,7 +1,4 @@
-"""The default bake, checked by its own tools in its own environment.
-
-Its tests are run by test_readme.py, as one of the commands of its README.
-"""
+"""The default bake, checked by its own tests and tools in its own environment."""
 
 import ast
 import io
@@ -30,6 +27,10 @@ def test_lint_and_format(project: Path) -> None:
 @pytest.mark.slow
 def test_types(project: Path) -> None:
     run(project, "mypy", ".")
+
+
+def test_own_tests(project: Path) -> None:
+    print(run(project, "pytest", "-q"))
 
 
 def test_few_dependencies(project: Path) -> None:

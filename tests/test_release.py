@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from baking import TEMPLATE, install, run
+from baking import TEMPLATE, install, run_owners_tests
 from steps import (
     add_endpoint,
     bake_release,
@@ -114,4 +114,4 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     assert not (project / "my_service/demos.py").exists()
     assert (project / "uv.lock").exists()
     install(project)
-    assert " passed" in run(project, "pytest", "-q")
+    assert " passed" in run_owners_tests(project)

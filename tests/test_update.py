@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from baking import TEMPLATE, install, run
+from baking import TEMPLATE, install, run, run_owners_tests
 from steps import (
     bake_release,
     begin_updates,
@@ -356,7 +356,7 @@ def check(project: Path) -> None:
     run(project, "ruff", "check")
     run(project, "ruff", "format", "--check")
     run(project, "mypy", ".")
-    print(run(project, "pytest", "-q"))
+    print(run_owners_tests(project))
 
 
 def change_chassis(template: Path) -> None:

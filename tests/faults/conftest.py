@@ -13,12 +13,16 @@ from faults.service import extend
 
 Record = Callable[[str, object], None]
 
+# Nothing accepted is lost, nobody sees another's, and the database may go: the first verdict.
+FIRST = {"test_drain", "test_isolation", "test_outage"}
+
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Marks all as slow, and the negative controls: they measure luck, and are run apart."""
-    item.add_marker("slow")
+    """Marks the others as slow, and the negative controls: they measure luck, and are run apart."""
     if item.name.startswith("test_control"):
         item.add_marker("control")
+    elif item.path.stem not in FIRST:
+        item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
