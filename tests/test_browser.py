@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from baking import TEMPLATE, install, run
+from faults.service import copy
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service as Driver
 from selenium.webdriver.common.by import By
@@ -31,6 +32,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.wait import WebDriverWait
 from serving import Service, serve
+from test_owner import add_module
 
 pytestmark = pytest.mark.slow
 
@@ -249,22 +251,48 @@ def test_page_asks_no_other_host(visits: dict[str, Visit], site: Site, path: str
     assert [url for url in visits[path].requests if not url.startswith(own)] == []
 
 
+def find(browser: Chrome, selector: str) -> WebElement:
+    """As soon as it can be used."""
+    wait = WebDriverWait(browser, 20)
+    return wait.until(element_to_be_clickable((By.CSS_SELECTOR, selector)))
+
+
+def try_out(browser: Chrome, operation: str, item_id: str) -> Any:
+    """What the page shows as the answer."""
+    find(browser, f"{operation} .try-out__btn").click()
+    field = find(browser, f"{operation} tr[data-param-name=item_id] input")
+    field.clear()
+    field.send_keys(item_id)
+    find(browser, f"{operation} .execute").click()
+    shown = find(browser, f"{operation} .live-responses-table .response-col_description code")
+    find(browser, f"{operation} .try-out__btn").click()
+    return json.loads(shown.text)
+
+
 def test_try_it_out_shows_the_answer(browser: Chrome, site: Site) -> None:
     browser.get(f"{site.url}docs#/home/read_item")
-    wait = WebDriverWait(browser, 20)
+    answer = try_out(browser, "#operations-home-read_item", "7")
+    assert answer == {"item_id": 7, "q": None}
 
-    def find(selector: str) -> WebElement:
-        """Within the operation, as soon as it can be used."""
-        locator = (By.CSS_SELECTOR, f"#operations-home-read_item {selector}")
-        return wait.until(element_to_be_clickable(locator))
 
-    find(".try-out__btn").click()
-    item_id = find("tr[data-param-name=item_id] input")
-    item_id.clear()
-    item_id.send_keys("7")
-    find(".execute").click()
-    answer = find(".live-responses-table .response-col_description code").text
-    assert json.loads(answer) == {"item_id": 7, "q": None}
+@pytest.fixture(scope="module")
+def guarded(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """With operations that need a token."""
+    owned = copy(project, tmp_path_factory.mktemp("guarded"), {})
+    add_module(owned, "features")
+    with serve(owned, PYTHONPATH=str(owned)) as service:
+        yield service
+
+
+def test_authorize_sends_the_token(browser: Chrome, guarded: Service) -> None:
+    operation = "#operations-features-read_own"
+    browser.get(f"http://{HOST}:{guarded.port}/docs#/features/read_own")
+    assert try_out(browser, operation, "7")["status"] == 401
+    find(browser, ".scheme-container .authorize").click()
+    find(browser, "#auth-bearer-value").send_keys("reader")
+    find(browser, "#auth-bearer-value").submit()
+    find(browser, ".btn-done").click()
+    assert try_out(browser, operation, "7") == "reader"
 
 
 @pytest.fixture(scope="module")
