@@ -30,6 +30,9 @@ class Service:
         self.process.send_signal(signal_number)
         return self.process.wait(timeout)
 
+    def wait_until_ready(self, path: str = "/readyz") -> None:
+        wait_until_ready(self.url, self.process, self.log, path)
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -61,6 +64,21 @@ def serve(
     url: str = "",
     **variables: str,
 ) -> Iterator[Service]:
+    """`launch`, and waits until the path `ready` answers."""
+    with launch(project, command, scheme=scheme, url=url, **variables) as service:
+        service.wait_until_ready(ready)
+        yield service
+
+
+@contextmanager
+def launch(
+    project: Path,
+    command: Sequence[str] = HYPERCORN,
+    *,
+    scheme: str = "http",
+    url: str = "",
+    **variables: str,
+) -> Iterator[Service]:
     """Runs `command` of the project's environment in its folder until the block ends.
 
     `url` is where it is reached, if that is not a port of its own.
@@ -78,7 +96,6 @@ def serve(
             start_new_session=True,
         )
     try:
-        wait_until_ready(url, process, log, ready)
         yield Service(url, port, process, log)
     finally:
         if process.poll() is None:

@@ -8,10 +8,16 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import httpx
 import psutil
@@ -19,9 +25,11 @@ import pytest
 from baking import bake, environment, install
 from faults.service import RUNNER
 from migrating import add_migrations
-from serving import HYPERCORN, free_port, serve, wait_until_ready
+from serving import HYPERCORN, free_port, launch, serve, wait_until_ready
 
 pytestmark = pytest.mark.slow
+
+KILLS = 12
 
 
 @pytest.fixture
@@ -98,35 +106,76 @@ def test_terminal_ends_service_and_server(
 
 def test_two_starts_at_once_in_one_folder(fresh: Path) -> None:
     """They share the server, which the first of them does not take along when it ends."""
-    log, processes = fresh / "log", []
-    ports = [free_port(), free_port()]
-    with log.open("wb") as output:
-        for port in ports:
-            processes += [
-                subprocess.Popen(
-                    [fresh / ".venv/bin/python", "-m", "my_service"],
-                    cwd=fresh,
-                    env=environment(PORT=str(port), PYTHONPATH=str(fresh)),
-                    stdout=output,
-                    stderr=output,
-                )
-            ]
-    first, second = processes
-    try:
-        for port, process in zip(ports, processes, strict=True):
-            wait_until_ready(f"http://127.0.0.1:{port}", process, log, "/readyz")
-        servers = find_servers(*(psutil.Process(process.pid) for process in processes))
+    variables = {"PYTHONPATH": str(fresh)}
+    with launch(fresh, RUNNER, **variables) as first, launch(fresh, RUNNER, **variables) as second:
+        first.wait_until_ready()
+        second.wait_until_ready()
+        servers = find_servers(*(psutil.Process(each.process.pid) for each in (first, second)))
         assert len([each for each in servers if each.parent() not in servers]) == 1
-        first.terminate()
-        assert first.wait(30) == 0
-        assert httpx.get(f"http://127.0.0.1:{ports[1]}/users").status_code == 200
-        second.terminate()
-        assert second.wait(30) == 0
+        assert first.stop() == 0
+        assert httpx.get(f"{second.url}/users").status_code == 200
+        assert second.stop() == 0
         assert psutil.wait_procs(servers, timeout=30)[1] == []
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+
+
+def find_parts(process: psutil.Process) -> list[psutil.Process]:
+    """All that runs of a service: itself, its workers, the server and what looks after that."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def write_users(url: str, name: str, stop: Event) -> list[str]:
+    """The paths of those that were answered 201, until `stop`."""
+    created: list[str] = []
+    with httpx.Client(base_url=url, timeout=5) as client:
+        for number in count():
+            if stop.is_set():
+                return created
+            user = {"name": "Ada", "email": f"{name}-{number}@example.com"}
+            try:
+                response = client.post("/users", json=user)
+            except httpx.TransportError:
+                stop.wait(0.05)
+                continue
+            if response.status_code == 201:
+                created.append(response.headers["location"])
+    return created
+
+
+def test_any_part_is_killed_at_any_moment(
+    fresh: Path, project: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The next start serves with every row that was answered for; a neighbour notices nothing."""
+    random = Random(1)
+    created: list[str] = []
+    killed: Counter[str] = Counter()
+    with serve(project, RUNNER) as neighbour, ThreadPoolExecutor() as pool:
+        its_parts = find_parts(psutil.Process(neighbour.process.pid))
+        for number in range(KILLS):
+            workers, stop = str(random.randint(1, 2)), Event()
+            in_start = random.random() < 0.3
+            with launch(fresh, RUNNER, PYTHONPATH=str(fresh), WEB_CONCURRENCY=workers) as service:
+                if not in_start:
+                    service.wait_until_ready()
+                writer = pool.submit(write_users, service.url, str(number), stop)
+                time.sleep(random.uniform(0, 1.5 if in_start else 0.3))
+                parts = find_parts(psutil.Process(service.process.pid))
+                victim = random.choice(parts)
+                killed[f"{victim.name()}{' in the start' if in_start else ''}"] += 1
+                victim.kill()
+                time.sleep(0.1)
+                stop.set()
+                created += writer.result()
+        with serve(fresh, RUNNER, PYTHONPATH=str(fresh)) as service:
+            with httpx.Client(base_url=service.url) as client:
+                lost = [path for path in created if client.get(path).status_code != 200]
+        assert all(part.is_running() for part in its_parts)
+        assert httpx.get(f"{neighbour.url}/users").status_code == 200
+    figure = f"{dict(killed)}, {len(created)} rows, {len(lost)} lost"
+    record_property("figure", f"fault: {KILLS} parts killed at random, figure: {figure}")
+    assert len(created) > 10 * KILLS
+    assert lost == []
 
 
 def find_reachable_python() -> str:

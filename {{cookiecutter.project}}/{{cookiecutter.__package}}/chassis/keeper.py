@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 
+FAST_TIMEOUT = 5  # seconds
+
 
 def end_with_parent() -> None:
     """Linux ends the server where this process is killed: prctl(2), PR_SET_PDEATHSIG."""
@@ -44,6 +46,9 @@ def keep(users: str, data: int, sockets: str, owner: list[int], command: list[st
     waiting.start()
     fcntl.flock(os.open(users, os.O_RDWR), fcntl.LOCK_EX)
     server.send_signal(signal.SIGINT)  # "fast": it ends what its clients do
+    waiting.join(FAST_TIMEOUT)
+    # PostgreSQL 18 may hang where it is told in its recovery. What is written is safe either way.
+    server.send_signal(signal.SIGQUIT)
     waiting.join()
 
 
