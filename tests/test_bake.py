@@ -43,6 +43,7 @@ PATHS = {
     "docs/recipes/outbox.md",
     "docs/recipes/periodic-tasks.md",
     "docs/recipes/rate-limits.md",
+    "docs/recipes/read-replica.md",
     "docs/recipes/uploads.md",
     "docs/recipes/websockets.md",
     "docs/scaling.md",
