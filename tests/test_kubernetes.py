@@ -154,6 +154,15 @@ def test_least_privilege(project: Path, manifests: dict[str, Manifest], kind: st
     assert container["resources"]["requests"].keys() == {"cpu", "memory"}
 
 
+def test_folder_for_files_of_forms(project: Path, pod: Manifest, container: Manifest) -> None:
+    """The only one that can be written, with either; it does not fill the node."""
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
+    services = yaml.safe_load((project / "compose.yaml").read_text())["services"]
+    assert services["service"]["read_only"] is True
+    assert services["service"]["tmpfs"] == ["/tmp"]
+
+
 def test_selectors(manifests: dict[str, Manifest]) -> None:
     """Service, budget and autoscaler mean the Deployment's pods, and not those of the Job"""
     deployment = manifests["Deployment"]
