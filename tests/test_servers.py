@@ -100,7 +100,7 @@ def server(
 
 
 @contextmanager
-def serve(server: tuple[str, Path], postgres: Postgres) -> Iterator[Service]:
+def serve(server: tuple[str, Path], postgres: Postgres, **settings: str) -> Iterator[Service]:
     """Runs the documented command on a free port until the block ends."""
     name, project = server
     port = free_port()
@@ -110,6 +110,7 @@ def serve(server: tuple[str, Path], postgres: Postgres) -> Iterator[Service]:
         "DEMOS": "true",
         "PORT": str(port),
         "WEB_CONCURRENCY": "4",
+        **settings,
     }
     log = project / "log"
     with log.open("wb") as output:
@@ -173,13 +174,15 @@ def test_all_are_documented() -> None:
 
 
 def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> None:
-    """Each endpoint answers; HTTP/2 and the end of requests in flight are as the page says"""
+    """Each endpoint answers, below a path too that a proxy takes off or passes on; HTTP/2 and the
+    end of requests in flight are as the page says.
+    """
     name, _ = server
     documented = DOCUMENTED[name]
     wrong = []
     column = table.setdefault(name, {})
     with (
-        serve(server, postgres) as service,
+        serve(server, postgres, ROOT_PATH="/shop") as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
         user = {"name": "Ada", "email": f"{service.port}@example.com"}
@@ -199,6 +202,8 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
             if response.status_code != status or (body is not None and response.json() != body):
                 wrong.append((path, response.status_code, response.text[:200]))
         assert created.status_code == 201
+        assert location.startswith("/shop/users/")
+        assert client.get("/shop/openapi.json").json()["servers"] == [{"url": "/shop"}]
         assert wrong == []
         assert speaks_http2(service) == documented.speaks_http2
         assert speaks_websocket(service) == documented.speaks_websocket

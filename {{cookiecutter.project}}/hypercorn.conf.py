@@ -11,7 +11,6 @@ from {{ cookiecutter.__package }}.chassis import embedded, limits, logs
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
 bind = [settings.HOST if settings.HOST.startswith("unix:") else f"{settings.HOST}:{settings.PORT}"]
-root_path = settings.ROOT_PATH
 backlog = 2048
 keep_alive_timeout = 5
 certfile = settings.TLS_CERTFILE

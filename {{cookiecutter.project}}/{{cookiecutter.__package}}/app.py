@@ -32,8 +32,8 @@ if settings.DEMOS:
 # The first is the outermost. What is not configured is not installed.
 middleware, cors = [], []
 limits = settings.REQUEST_TIMEOUT, settings.BACKGROUND_TIMEOUT, settings.BODY_MEMORY
-if settings.FORWARDED_ALLOW_IPS:
-    middleware += [Middleware(forwarded.Forwarded, settings.FORWARDED_ALLOW_IPS)]
+if any(proxy := (settings.FORWARDED_ALLOW_IPS, settings.ROOT_PATH)):
+    middleware += [Middleware(forwarded.Forwarded, *proxy)]
 if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
     from .chassis.telemetry import Telemetry
 

@@ -12,6 +12,8 @@ ADDRESS = re.compile(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 PARAMETER = r'(?:^|;)\s*{}="?([^\s";]+)'
 UNIX = "unix:"
 
+Trusted = list[IPv4Network | IPv6Network | str]
+
 
 @lru_cache(1000)
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -44,11 +46,12 @@ class Forwarded:
     """Takes the client and the scheme from the headers of a peer that is `trusted`.
 
     The client is the last address that no trusted proxy has: those before it, it may have made up.
-    `UNIX` is the peer at a Unix socket, which has no address.
+    `UNIX` is the peer at a Unix socket, which has no address. Paths begin with `root_path` for the
+    client, whether a proxy takes that off or not; empty, it is what the server says.
     """
 
-    def __init__(self, app: ASGIApp, trusted: list[IPv4Network | IPv6Network | str]) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, trusted: Trusted, root_path: str = "") -> None:
+        self.app, self.root_path = app, root_path
         self.unix = UNIX in trusted
         self.trusted = [network for network in trusted if not isinstance(network, str)]
 
@@ -56,6 +59,8 @@ class Forwarded:
         return address is not None and any(address in network for network in self.trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.root_path:
+            scope["root_path"] = self.root_path
         peer, *_ = scope.get("client") or [""]
         known = self.is_trusted(parse_address(peer)) if peer else self.unix
         if known and scope["type"] in {"http", "websocket"}:
