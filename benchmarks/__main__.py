@@ -73,7 +73,7 @@ def measure(rounds: Rounds, output: Path) -> None:
     markdown = report.as_markdown(figures)
     print(markdown)
     (output / "results.md").write_text(markdown)
-    (output / "results.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (output / "results.json").write_text(json.dumps(figures, separators=(",", ":")) + "\n")
     (output / "results.svg").write_text(plot.draw(figures))
     print(f"Written to {output}", file=sys.stderr)
 
