@@ -12,13 +12,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A process takes the module that is next: in a row, several would wait for each other.
     """
     modules: dict[Path, list[pytest.Item]] = {}
-    for item in reversed(items):  # Those with the longest tests stand at the end.
-        modules.setdefault(item.path, []).insert(0, item)
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
     places: dict[Path, float] = {}
     for alone in (False, True):
-        kind = [path for path, (test, *_) in modules.items() if is_alone(test) is alone]
+        # Backwards, as those with the longest tests stand at the end.
+        kind = [path for path in reversed(modules) if is_alone(modules[path][0]) is alone]
         places |= {path: (number + 0.5) / len(kind) for number, path in enumerate(kind)}
-    items[:] = [item for path in sorted(modules, key=places.__getitem__) for item in modules[path]]
+    items[:] = [item for path in sorted(places, key=places.__getitem__) for item in modules[path]]
 
 
 def is_alone(test: pytest.Item) -> bool:

@@ -60,12 +60,10 @@ def serve(
     command: Sequence[str] = HYPERCORN,
     *,
     ready: str = "/readyz",
-    scheme: str = "http",
-    url: str = "",
-    **variables: str,
+    **options: str,
 ) -> Iterator[Service]:
-    """`launch`, and waits until the path `ready` answers."""
-    with launch(project, command, scheme=scheme, url=url, **variables) as service:
+    """`launch`, whose `options` it takes, and waits until the path `ready` answers."""
+    with launch(project, command, **options) as service:
         service.wait_until_ready(ready)
         yield service
 

@@ -6,6 +6,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from .casts import accepts, check, port
 from .database_url import parse
 
+UNIX = "unix:"
+Trusted = list[IPv4Network | IPv6Network | str]
+
 URL = r"https?://([^/?#@\s]*@)?([\w.-]+|\[[\da-f:.]+\])(:\d+)?([/?#]\S*)?"
 
 
@@ -46,8 +49,8 @@ def upstream_urls(value: str) -> list[str]:
 
 
 @accepts("IP addresses, networks as 10.0.0.0/8, or unix:, separated by commas, or empty")
-def networks(value: str) -> list[IPv4Network | IPv6Network | str]:
-    return [item if item == "unix:" else ip_network(item) for item in items(value, ".+")]
+def networks(value: str) -> Trusted:
+    return [item if item == UNIX else ip_network(item) for item in items(value, ".+")]
 
 
 @accepts("the beginning of a path, as /shop, without a slash at its end, or empty")

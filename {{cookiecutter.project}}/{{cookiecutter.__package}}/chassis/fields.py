@@ -71,6 +71,6 @@ def read_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
     if not is_dataclass(cls) and not is_typeddict(cls):
         return None
     hints = get_type_hints(cls, include_extras=True)
-    info: Any = msgspec.inspect.type_info(cls)
-    types = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
-    return {f.encode_name: (types[f.name], f.required) for f in info.fields}
+    info: Any = types.type_info(cls)
+    bare = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
+    return {f.encode_name: (bare[f.name], f.required) for f in info.fields}

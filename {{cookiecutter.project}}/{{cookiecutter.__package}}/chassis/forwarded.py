@@ -2,17 +2,16 @@
 
 import re
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .addresses import UNIX, Trusted
+
 ADDRESS = re.compile(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 # https://www.rfc-editor.org/rfc/rfc7239#section-4
 PARAMETER = r'(?:^|;)\s*{}="?([^\s";]+)'
-UNIX = "unix:"
-
-Trusted = list[IPv4Network | IPv6Network | str]
 
 
 @lru_cache(1000)
