@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -221,6 +222,20 @@ def test_second_user_of_the_machine(fresh: Path) -> None:
         finally:
             other.kill()
             other.wait()
+
+
+@pytest.mark.parametrize("command", [RUNNER, HYPERCORN])
+def test_start_names_each_migration_that_it_applies(fresh: Path, command: tuple[str, ...]) -> None:
+    """As one that is written by itself may drop something; the next start has none to name."""
+
+    def start() -> list[str]:
+        with serve(fresh, command, PYTHONPATH=str(fresh)) as service:
+            return re.findall(r"upgrade +(.*?)\.?\"", service.log.read_text())
+
+    assert start() == ["-> 0001, Create the tables users and posts"]
+    add_migrations(fresh, "op.execute('ALTER TABLE users ADD nickname text')", "pass")
+    assert start() == ["0001 -> 0002", "0002 -> 0003"]
+    assert start() == []
 
 
 def test_branch_without_the_newest_migration(fresh: Path) -> None:

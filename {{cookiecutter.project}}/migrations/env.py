@@ -20,6 +20,8 @@ def migrate(connection: Connection | None = None) -> None:
         literal_binds=context.is_offline_mode(),
         transaction_per_migration=True,
     )
+    # Each migration is named, by a start as well; what the context says of itself came before this.
+    logging.getLogger("alembic.runtime.migration").setLevel(settings.LOG_LEVEL.upper())
     heads = context.get_context().get_current_heads()
     if context.is_offline_mode():
         context.execute(f"SET lock_timeout = '{migrations.LOCK_TIMEOUT}s'")
@@ -36,7 +38,7 @@ def migrate(connection: Connection | None = None) -> None:
 called = None  # by the command line, where the log is not set up yet; a start upgrades
 if context.config.cmd_opts:
     called = context.config.cmd_opts.cmd[0]
-    logs.configure("alembic.runtime.migration", settings.LOG_LEVEL)
+    logs.configure("{{ cookiecutter.__package }}", settings.LOG_LEVEL)
 if context.is_offline_mode():
     migrate()
 elif url := context.config.attributes.get("url") or settings.DATABASE_URL:
