@@ -85,6 +85,7 @@ def test_mistake_is_waited_out(own: Path, reloading: Service, mistake: str) -> N
     wait_for_end(reloading, told)
     lines = reloading.log.read_text()[printed:].splitlines()
     assert len([line for line in lines if told in line]) == 1
+    assert f"Starting anew, as this changed: {name}" in lines
     file.write_text(mended or before)
     wait_until_ready(reloading.url, reloading.process, reloading.log, "/readyz")
 

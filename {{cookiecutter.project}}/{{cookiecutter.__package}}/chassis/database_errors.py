@@ -126,16 +126,6 @@ async def database_error(request: Request, error: Exception) -> Response:
     return problem(*answer, RETRY if answer.status == 503 else None)
 
 
-handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = (
-    dict.fromkeys(
-        [
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            exc.DBAPIError,
-            exc.TimeoutError,
-            OSError,
-        ],
-        database_error,
-    )
-)
+DRIVER = [asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError]
+handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]
+handlers = dict.fromkeys([*DRIVER, exc.DBAPIError, exc.TimeoutError, OSError], database_error)

@@ -3,12 +3,19 @@
 Where a change ends the command, it waits for the next. Development alone has watchfiles.
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
 
-from watchfiles import PythonFilter, run_process
+from watchfiles import Change, PythonFilter, run_process
+
+
+def tell(changes: set[tuple[Change, str]]) -> None:
+    names = sorted(os.path.relpath(path) for _, path in changes)
+    print("Starting anew, as this changed:", *names, file=sys.stderr)
+
 
 if __name__ == "__main__":
     files = PythonFilter(ignore_paths=[Path.cwd() / "tests"], extra_extensions=[".env"])
-    run_process(Path.cwd(), target=shlex.join(sys.argv[1:]), watch_filter=files)
+    run_process(Path.cwd(), target=shlex.join(sys.argv[1:]), callback=tell, watch_filter=files)
