@@ -128,10 +128,16 @@ def bake_release(home: Path, tag: str, folder: Path, *answers: str) -> Path:
     return folder / "my-service"
 
 
+def find_block(project: Path, beginning: str) -> str:
+    """That of the README, of whichever release, which begins with this command."""
+    blocks = read_blocks((project / "README.md").read_text(), "sh")
+    [block] = [block for block in blocks if block.startswith(beginning)]
+    return block
+
+
 def begin_updates(project: Path, home: Path) -> None:
     """Follows what the README of the project says to do before the first edit."""
-    begin, _ = read_blocks(read_section(project / "README.md", "Update"), "sh")
-    follow(begin, project, home)
+    follow(find_block(project, "git init"), project, home)
 
 
 def commit_edits(project: Path, home: Path) -> None:
@@ -140,6 +146,6 @@ def commit_edits(project: Path, home: Path) -> None:
 
 def update(project: Path, home: Path, tag: str) -> None:
     """Follows what the README of the project says; `AssertionError` where the merge conflicts."""
-    _, steps = read_blocks(read_section(project / "README.md", "Update"), "sh")
     url = (home / "template.git").as_uri()
-    follow(steps.replace("gh:org/template", url).replace("TAG", tag), project, home)
+    steps = find_block(project, "git worktree add").replace("gh:org/template", url)
+    follow(steps.replace("TAG", tag), project, home)

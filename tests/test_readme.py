@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from baking import bake, environment, install, run
-from faults.service import edit
+from faults.service import RUNNER, edit
 from serving import free_port, serve
 from steps import (
     add_code,
@@ -36,7 +36,7 @@ ELSEWHERE = {
 POLICIES = "tests/chassis/test_policies.py"
 
 # Sections whose commands belong together and are run by tests of their own.
-LESSONS = ("Add a table", "Update", "Release")
+LESSONS = ("Before the first edit", "Add a table", "Update", "Release")
 
 
 def commands(document: Path) -> list[str]:
@@ -175,32 +175,52 @@ def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
         assert httpx.get(f"{service.url}/prices").json() == {"source": "prices"}
 
 
-IMPORTS = """
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
-from .chassis.route_limits import RouteLimits
-from .lifespan import State
-"""
+def add_module(project: Path, title: str) -> None:
+    """Writes the module that the section has, and takes its routes into the app."""
+    section = read_section(project / "README.md", title)
+    [block] = read_blocks(section, "python")
+    named = re.search(r"a new file `(\w+)\.py`", section)
+    assert named
+    name = named[1]
+    assert f"`*{name}.routes,`" in section
+    (project / f"my_service/{name}.py").write_text(block)
+    app = project / "my_service/app.py"
+    names = sorted(["external", "home", "settings", "users", name])
+    edit(app, "import external, home, settings, users", f"import {', '.join(names)}")
+    edit(app, "    *home.routes,\n", f"    *home.routes,\n    *{name}.routes,\n")
 
 
 def test_limits_are_set_as_the_readme_says(tmp_path: Path) -> None:
     """A body that is too large for another route."""
     project = bake(tmp_path)
     install(project)
-    section = read_section(project / "README.md", "Limits of a route")
-    [block] = read_blocks(section, "python")
-    (project / "my_service/uploads.py").write_text(f'"""Uploads."""\n{IMPORTS}\n\n{block}')
-    app = project / "my_service/app.py"
-    edit(app, "settings, users", "settings, uploads, users")
-    edit(app, "    *home.routes,\n", "    *home.routes,\n    *uploads.routes,\n")
+    add_module(project, "Limits of a route")
     check(project, POLICIES)
     with serve(project) as service:
         body = bytes(5 << 20)
         assert httpx.post(f"{service.url}/uploads", content=body).json() == {"size": len(body)}
         assert httpx.post(f"{service.url}/users", content=body).status_code == 413
+
+
+def test_background_task_is_added_as_the_readme_says(tmp_path: Path) -> None:
+    """The client has its answer before the mail is sent, and the end waits for that."""
+    project = bake(tmp_path)
+    install(project)
+    add_module(project, "After the answer")
+    check(project, POLICIES)
+    mails = project / "my_service/invitations.py"
+    edit(
+        mails,
+        "    await asyncio.sleep(1)\n",
+        '    await asyncio.sleep(1)\n    print("Sent", email)\n',
+    )
+    with serve(project, RUNNER, PYTHONUNBUFFERED="1") as service:
+        email = {"email": "ada@example.com"}
+        answer = httpx.post(f"{service.url}/invitations", json=email)
+        assert (answer.status_code, answer.json()) == (202, email)
+        assert "Sent" not in service.log.read_text()
+        assert service.stop() == 0
+        assert "Sent ada@example.com" in service.log.read_text()
 
 
 def test_demos_are_deleted_as_the_readme_says(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Each recipe of the baked project, followed word for word in a fresh bake."""
 
 import re
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
-from baking import SERVICE, bake, install, run, run_owners_tests
+from baking import SERVICE, bake, environment, install, run, run_owners_tests
 from recipes import apply
+from serving import free_port, serve
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +64,29 @@ def test_recipes_go_together(tmp_path: Path) -> None:
         run(project, "ruff", "format", "--quiet")
     check_style(project)
     run_owners_tests(project)
+
+
+def test_provider_of_tokens_to_try(tmp_path: Path) -> None:
+    """The recipe's test run by itself."""
+    project = bake(tmp_path)
+    install(project)
+    apply(project, "bearer-tokens", tmp_path)
+    issuer = {"TOKEN_ISSUER": f"http://127.0.0.1:{free_port()}"}
+    with subprocess.Popen(
+        [project / ".venv/bin/python", "tests/test_tokens.py"],
+        cwd=project,
+        env=environment(PYTHONUNBUFFERED="1", **issuer),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as provider:
+        assert provider.stdout
+        headers = {"Authorization": f"Bearer {provider.stdout.readline().strip()}"}
+        try:
+            with serve(project, **issuer) as service:
+                answer = httpx.get(f"{service.url}/me", headers=headers)
+        finally:
+            provider.terminate()
+    assert answer.json() == {"id": "ada", "scopes": ["openid", "profile"]}
 
 
 @pytest.mark.parametrize(("name", "line", "test"), LEFT_OUT)
