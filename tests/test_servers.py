@@ -1,5 +1,6 @@
 """Every server of docs/deployment.md, by the command that stands there, and what it can do."""
 
+import asyncio
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import pytest
 from baking import TEMPLATE, bake, environment, install, run
 from faults.postgres import Postgres, run_postgres
 from faults.service import edit
+from faults.websocket import Client
 from serving import Service, free_port, wait_until_ready
 from test_service import ROWS
 
@@ -38,16 +40,35 @@ PACKAGES = {
 }
 PAGE = TEMPLATE / "{{cookiecutter.project}}/docs/deployment.md"
 ANSWERS = {"yes": True, "no": False}
-GREET = """from starlette.routing import WebSocketRoute
+# They do not tell the application of a WebSocket that they cut.
+CUTTING = {"Hypercorn", "gunicorn"}
+OUTLIVING = """import asyncio
+import os
+
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
 
 
-async def greet(websocket):
+async def note(seconds):
+    await asyncio.sleep(seconds)
+    with open(os.environ["DONE"], "a") as file:
+        file.write("done, ")
+
+
+async def accept(request):
+    return Response(status_code=202, background=BackgroundTask(note, 2))
+
+
+async def listen(websocket):
     await websocket.accept()
-    await websocket.close()
+    async for _ in websocket.iter_text():
+        pass
 
 
 routes = [
-    WebSocketRoute("/greet", greet),
+    Route("/accept", accept),
+    WebSocketRoute("/listen", listen),
 """
 
 
@@ -56,10 +77,11 @@ class Documented:
     """A row of the page's table."""
 
     command: str
+    closes_websockets: int
+    finishes_requests: bool
+    finishes_tasks: bool
     speaks_http2: bool
     speaks_http3: bool
-    speaks_websocket: bool
-    finishes_requests: bool
     replaces_workers: bool
 
 
@@ -68,9 +90,11 @@ def read_page() -> dict[str, Documented]:
     return {
         name: Documented(
             command.replace("{{ cookiecutter.__package }}", "my_service"),
-            *(ANSWERS[cell] for cell in cells.split(" | ")),
+            int(code),
+            *map(ANSWERS.__getitem__, cells),
         )
-        for name, command, cells in rows
+        for name, command, text in rows
+        for code, *cells in [text.split(" | ")]
     }
 
 
@@ -90,7 +114,7 @@ def server(
     """Its name, and a bake with a WebSocket and an environment of its own that has it."""
     name: str = request.param
     project = bake(tmp_path_factory.mktemp("server"))
-    edit(project / "my_service/app.py", "routes = [\n", GREET)
+    edit(project / "my_service/app.py", "routes = [\n", OUTLIVING)
     install(project, "--no-dev")
     if PACKAGES[name]:
         command = ["uv", "pip", "install", "--quiet", "--python", ".venv", *PACKAGES[name]]
@@ -110,6 +134,7 @@ def serve(server: tuple[str, Path], postgres: Postgres, **settings: str) -> Iter
         "DEMOS": "true",
         "PORT": str(port),
         "WEB_CONCURRENCY": "4",
+        "DONE": str(project / "done"),
         **settings,
     }
     log = project / "log"
@@ -177,9 +202,11 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
     """Each endpoint answers, below a path too that a proxy takes off or passes on; HTTP/2 and the
     end of requests in flight are as the page says.
     """
-    name, _ = server
+    name, project = server
     documented = DOCUMENTED[name]
     wrong = []
+    notes = project / "done"
+    notes.write_text("")
     column = table.setdefault(name, {})
     with (
         serve(server, postgres, ROOT_PATH="/shop") as service,
@@ -206,37 +233,35 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
         assert client.get("/shop/openapi.json").json()["servers"] == [{"url": "/shop"}]
         assert wrong == []
         assert speaks_http2(service) == documented.speaks_http2
-        assert speaks_websocket(service) == documented.speaks_websocket
         if name != "Daphne":
             wait_for_workers(service, postgres, set())
         with ThreadPoolExecutor(2) as threads:
-            # Fewer than workers: those that have none end at once.
-            waiting = [threads.submit(get_status, service, "/sequential") for _ in range(2)]
+            code = threads.submit(asyncio.run, listen(service))
+            # Fewer than workers: one that has none ends at once.
+            finished = threads.submit(get_status, service, "/sequential")
             time.sleep(1)
+            assert get_status(service, "/accept") == 202
             service.process.send_signal(signal.SIGTERM)
-            finished = [status.result() for status in waiting].count(200)
-        column["in flight at SIGTERM"] = f"{finished}/2"
-        assert (finished == 2) == documented.finishes_requests
+            service.process.wait(40)
+        ends = f"{finished.result()}, {notes.read_text()}{code.result():d}"
+        column["in flight at SIGTERM"] = ends
+        assert ("WEBSOCKET /listen " in service.log.read_text()) == (name not in CUTTING)
+        assert (finished.result() == 200) == documented.finishes_requests
+        assert (notes.read_text() == "done, ") == documented.finishes_tasks
+        assert code.result() == documented.closes_websockets
+
+
+async def listen(service: Service) -> int:
+    """The code that it is closed with."""
+    client = Client(service.port)
+    assert await client.open("/listen") == 101
+    return await client.end()
 
 
 def speaks_http2(service: Service) -> bool:
     try:
         with httpx.Client(http1=False, http2=True) as client:
             return client.get(f"{service.url}/").http_version == "HTTP/2"
-    except httpx.TransportError:
-        return False
-
-
-def speaks_websocket(service: Service) -> bool:
-    """https://www.rfc-editor.org/rfc/rfc6455#section-4.1"""
-    headers = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "MDEyMzQ1Njc4OWFiY2RlZg==",
-    }
-    try:
-        return httpx.get(f"{service.url}/greet", headers=headers).status_code == 101
     except httpx.TransportError:
         return False
 

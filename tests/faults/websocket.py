@@ -13,6 +13,8 @@ from wsproto.events import (
     TextMessage,
 )
 
+END_TIMEOUT = 40  # seconds: gunicorn takes 30
+
 
 class Client:
     """`status` is 101, or that of the refusal; `code` is 1006 where there was no closing frame."""
@@ -38,7 +40,7 @@ class Client:
 
     async def read(self, opened: "asyncio.Future[None]") -> None:
         """Until the server closes the connection."""
-        while data := await self.reader.read(1 << 16):
+        while data := await self.read_some():
             self.connection.receive_data(data)
             for event in self.connection.events():
                 if isinstance(event, AcceptConnection):
@@ -56,17 +58,23 @@ class Client:
                         self.send(event.response())
                 if self.status and not opened.done():
                     opened.set_result(None)
-        self.code = self.code or 1006
+
+    async def read_some(self) -> bytes:
+        """Nothing where the server has closed the connection, in order or not."""
+        try:
+            return await self.reader.read(1 << 16)
+        except ConnectionResetError:
+            return b""
 
     async def ask(self, text: str) -> str:
         self.send(TextMessage(data=text))
         return await asyncio.wait_for(self.texts.get(), 10)
 
-    async def end(self) -> int | None:
+    async def end(self) -> int:
         """The code, when the server has closed the connection."""
-        await asyncio.wait_for(self.reading, 20)
+        await asyncio.wait_for(self.reading, END_TIMEOUT)
         self.writer.close()
-        return self.code
+        return self.code or 1006
 
     def go(self) -> None:
         """Without a word."""

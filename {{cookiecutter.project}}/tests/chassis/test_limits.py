@@ -49,6 +49,7 @@ async def call(
     request_timeout: float = 15,
     background_timeout: float = 30,
     drain: Drain | None = None,
+    body_memory: int = 64,
     takes: int = 1000,
     goes_after: float = 0,
     **options: Any,
@@ -82,7 +83,8 @@ async def call(
         "headers": headers or [],
     }
     drain = drain or Drain()
-    limited = Limits(app, drain, {"/livez"}, request_timeout, background_timeout, **options)
+    seconds = request_timeout, background_timeout
+    limited = Limits(app, drain, {"/livez"}, *seconds, body_memory, **options)
     await ErrorResponses(limited)(scope, receive, send)
     assert drain.in_flight == 0
     assert limited.bounds.held.size == 0
@@ -220,6 +222,35 @@ async def test_end_of_the_drain_ends_everything(
     answer = await call(hang, body(b""), drain=drain)
     assert answer[0]["status"] == (200 if parts else 504)
     assert caplog.messages == ([message] if message else [])
+
+
+async def test_lifespan_ends_after_what_is_in_flight() -> None:
+    """Granian ends it while a background task still runs: the database is needed until then."""
+    ends: list[str] = []
+
+    async def end(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+        else:
+            await asyncio.sleep(0.5)
+        ends.append(scope["type"])
+
+    async def receive() -> Message:
+        return {"type": "lifespan.shutdown"}
+
+    async def wait_for_client() -> Message:
+        await asyncio.sleep(60)
+        return END
+
+    async def send(message: Message) -> None:
+        pass
+
+    limited = Limits(end, Drain(), (), 15, 30, 64)
+    request = {"type": "http", "http_version": "1.1", "path": "/", "headers": []}
+    await asyncio.gather(
+        limited(request, wait_for_client, send), limited({"type": "lifespan"}, receive, send)
+    )
+    assert ends == ["http", "lifespan"]
 
 
 async def test_handler_ends_when_its_client_goes() -> None:

@@ -96,6 +96,7 @@ async def test_route_is_the_template_of_the_whole_path(
     await get(path)
     (event,) = await read_events()
     assert event["route"] == route
+    assert event["message"].startswith(f"GET {route or '-'} ")
 
 
 async def test_failed_request_is_logged_with_its_status(read_events: ReadEvents) -> None:

@@ -73,7 +73,7 @@ ROUTES: list[BaseRoute] = [
 def build_app() -> Starlette:
     middleware = [
         Middleware(ErrorResponses),
-        Middleware(Limits, Drain(), set[str](), 15, 30, max_body_size=5),
+        Middleware(Limits, Drain(), set[str](), 15, 30, 64, max_body_size=5),
     ]
     return Starlette(False, ROUTES, middleware, handlers)
 

@@ -4,6 +4,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from starlette.types import Message, Receive
+
 # Seconds without a request until the end: the last frames of an HTTP/2 response leave after the
 # application has returned.
 QUIET = 0.2
@@ -40,3 +42,17 @@ class Drain:
             await asyncio.sleep(INTERVAL)
             if self.in_flight:
                 busy = time.monotonic()
+
+    def delay_end(self, receive: Receive, max_seconds: float) -> Receive:
+        """What the lifespan receives, its end when nothing is in flight.
+
+        A server need not wait for what runs on after its responses.
+        """
+
+        async def receive_event() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown" and self.in_flight:
+                await self.run(max_seconds)
+            return message
+
+        return receive_event

@@ -16,7 +16,6 @@ from .route_limits import BODY_TIMEOUT
 from .websockets import WebSocketInFlight
 
 MAX_BODY_SIZE = 1 << 20  # bytes
-BODY_MEMORY = 64  # MiB
 SEND_TIMEOUT = 60.0  # seconds
 MAX_IN_FLIGHT = 2000
 CHECK_INTERVAL = 0.1  # seconds between looks at all requests: timers of each would cost more
@@ -45,7 +44,7 @@ class Limits:
         probes: Container[str],
         request_timeout: float,
         background_timeout: float,
-        body_memory: int = BODY_MEMORY,
+        body_memory: int,
         origins: Container[str] = (),
         body_timeout: float = BODY_TIMEOUT,
         max_body_size: int = MAX_BODY_SIZE,
@@ -67,7 +66,8 @@ class Limits:
             if scope["type"] == "websocket":
                 await self.serve_websocket(WebSocketInFlight(scope, receive, send, self.bounds))
             else:
-                await self.app(scope, receive, send)
+                most = self.bounds.request_timeout + self.bounds.background_timeout
+                await self.app(scope, self.drain.delay_end(receive, most), send)
             return
         request = RequestInFlight(scope, receive, send, self.bounds)
         counted = not is_one_of(self.probes, scope)

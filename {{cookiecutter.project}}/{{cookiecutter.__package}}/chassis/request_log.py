@@ -51,7 +51,7 @@ class RequestLog:
         milliseconds = int(seconds * 10_000) / 10
         line = format_event(
             "info",
-            f"{scope['method']} {route} {status or 0} in {milliseconds} ms",
+            f"{scope['method']} {route or '-'} {status or 0} in {milliseconds} ms",
             method=scope["method"],
             route=route,
             status=status,
@@ -92,7 +92,7 @@ class RequestLog:
             messages = f"{received} messages received, {sent} sent"
             line = format_event(
                 "info",
-                f"WEBSOCKET {route} {code or 0} in {milliseconds} ms, {messages}",
+                f"WEBSOCKET {route or '-'} {code or 0} in {milliseconds} ms, {messages}",
                 route=route,
                 code=code,
                 milliseconds=milliseconds,

@@ -20,8 +20,6 @@ MOST_VIOLATIONS = 10
 MOST_LEVELS = 5
 MOST_ELEMENTS = 1000
 
-LISTS = {list, set, frozenset}
-
 
 def convert_texts(
     values: dict[str, Any], model: type[Model], location: str, path: Container[str] = ()
@@ -113,7 +111,7 @@ def find_inner(
     if get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     arguments = [each for each in get_args(type_) if each not in (NoneType, msgspec.UnsetType)]
-    if isinstance(value, list) and get_origin(type_) in LISTS:
+    if isinstance(value, list) and get_origin(type_) in {list, set, frozenset}:
         for number, each in enumerate(value[:MOST_ELEMENTS]):
             yield from find_violations(each, arguments[0], strict, f"{place}[{number}]", levels)
     elif isinstance(value, dict) and get_origin(type_) is dict:
