@@ -53,11 +53,12 @@ from starlette.routing import Route, WebSocketRoute
 async def note(seconds):
     await asyncio.sleep(seconds)
     with open(os.environ["DONE"], "a") as file:
-        file.write("done, ")
+        file.write(f"{seconds} s, ")
 
 
 async def accept(request):
-    return Response(status_code=202, background=BackgroundTask(note, 2))
+    seconds = request.path_params["seconds"]
+    return Response(status_code=202, background=BackgroundTask(note, seconds))
 
 
 async def listen(websocket):
@@ -67,7 +68,7 @@ async def listen(websocket):
 
 
 routes = [
-    Route("/accept", accept),
+    Route("/accept/{seconds:int}", accept),
     WebSocketRoute("/listen", listen),
 """
 
@@ -212,6 +213,7 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
         serve(server, postgres, ROOT_PATH="/shop") as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
+        assert get_status(service, "/accept/5") == 202
         user = {"name": "Ada", "email": f"{service.port}@example.com"}
         created = client.post("/users", json=user)
         location = created.headers.get("location", "/users/0")
@@ -235,20 +237,30 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
         assert speaks_http2(service) == documented.speaks_http2
         if name != "Daphne":
             wait_for_workers(service, postgres, set())
+        # The client has gone, and its task runs to its end.
+        assert wait_for_text(notes) == "5 s, "
         with ThreadPoolExecutor(2) as threads:
             code = threads.submit(asyncio.run, listen(service))
             # Fewer than workers: one that has none ends at once.
             finished = threads.submit(get_status, service, "/sequential")
             time.sleep(1)
-            assert get_status(service, "/accept") == 202
+            assert get_status(service, "/accept/2") == 202
             service.process.send_signal(signal.SIGTERM)
             service.process.wait(40)
         ends = f"{finished.result()}, {notes.read_text()}{code.result():d}"
         column["in flight at SIGTERM"] = ends
         assert ("WEBSOCKET /listen " in service.log.read_text()) == (name not in CUTTING)
         assert (finished.result() == 200) == documented.finishes_requests
-        assert (notes.read_text() == "done, ") == documented.finishes_tasks
+        assert (notes.read_text() == "5 s, 2 s, ") == documented.finishes_tasks
         assert code.result() == documented.closes_websockets
+
+
+def wait_for_text(file: Path) -> str:
+    """What is in the file, once there is something, or after 10 s."""
+    deadline = time.monotonic() + 10
+    while not (text := file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return text
 
 
 async def listen(service: Service) -> int:
