@@ -20,8 +20,8 @@ SINKS = {
 }
 PRINTED = {
     "my_service/chassis/log_output.py": {
-        "written = os.write(self.fd, self.waiting[:PART])": (
-            "written = len(self.waiting); sys.stderr.write(self.waiting.decode())"
+        "del self.waiting[: os.write(self.fd, self.waiting[:PART])]": (
+            "sys.stderr.write(self.waiting.decode()); self.waiting.clear()"
         ),
         "except OSError:": "except ZeroDivisionError:",
     },

@@ -49,7 +49,7 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         headers = HEADERS
         if "scheme" in scope and scope["scheme"] == "https":
             host = host_name(Headers(scope=scope).get("host", ""))
@@ -64,7 +64,7 @@ class SecurityHeaders:
                 message = {**message, "headers": [*given, *headers]}
             return send(message)
 
-        await self.app(scope, receive, add_headers)
+        return self.app(scope, receive, add_headers)
 
 
 def check_origin(scope: Scope, allowed: Container[str]) -> None:

@@ -23,7 +23,7 @@ class Output:
     of the number of those that are lost.
     """
 
-    def __init__(self, tell_loss: Callable[[int], str]) -> None:
+    def __init__(self, tell_loss: Callable[[int], bytes]) -> None:
         self.tell_loss = tell_loss
         self.fd: int | None = None
         self.is_terminal = False
@@ -42,17 +42,17 @@ class Output:
                 path, flags = f"/dev/fd/{self.fd}", os.O_WRONLY | os.O_NONBLOCK
                 self.fd = os.open(path, flags)
 
-    def write(self, lines: str) -> None:
+    def write(self, lines: bytes) -> None:
         with self.lock:
             if len(self.waiting) > MAX_WAITING:
                 self.flush()
                 if len(self.waiting) > MAX_WAITING:
-                    self.lost += lines.count("\n")
+                    self.lost += lines.count(b"\n")
                     return
-            self.waiting += lines.encode(errors="backslashreplace")
+            self.waiting += lines
             self.flush()
             if self.lost and not self.waiting:
-                self.waiting += self.tell_loss(self.lost).encode()
+                self.waiting += self.tell_loss(self.lost)
                 self.lost = 0
                 self.flush()
 
@@ -65,8 +65,7 @@ class Output:
                     left = max(0, deadline - time.monotonic()) if seconds else 0
                     if not is_ready(self.fd, left):
                         break
-                    written = os.write(self.fd, self.waiting[:PART])
-                    del self.waiting[:written]
+                    del self.waiting[: os.write(self.fd, self.waiting[:PART])]
             except OSError:  # `suppress` would be three calls more in each request.
                 pass
 

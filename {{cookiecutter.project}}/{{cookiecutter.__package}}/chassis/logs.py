@@ -24,20 +24,21 @@ encoder = msgspec.json.Encoder(enc_hook=str)
 logger = logging.getLogger(__name__)
 
 
-def tell_loss(number: int) -> str:
+def tell_loss(number: int) -> bytes:
     return format_event("error", f"{number} lines of the log were lost")
 
 
 output = Output(tell_loss)
 
 
-def format_event(level: str, message: str, **fields: object) -> str:
+def format_event(level: str, message: str, **fields: object) -> bytes:
     """A line: JSON, or for a terminal the message, and the id of a request that failed."""
     now = datetime.now(UTC)
     id_ = request_id.get()
     if output.is_terminal:
         ending = f" [{id_}]" if id_ and level in {"error", "critical"} else ""
-        return f"{now:%H:%M:%S} {level.upper()} {message}{ending}\n"
+        line = f"{now:%H:%M:%S} {level.upper()} {message}{ending}\n"
+        return line.encode(errors="backslashreplace")
     event = {
         "time": now,
         "level": level,
@@ -47,9 +48,9 @@ def format_event(level: str, message: str, **fields: object) -> str:
         **fields,
     }
     try:
-        return encoder.encode(event).decode() + "\n"
+        return encoder.encode(event) + b"\n"
     except (TypeError, ValueError, RecursionError):  # as a lone surrogate, which is no UTF-8
-        return json.dumps({name: str(value) for name, value in event.items()}) + "\n"
+        return json.dumps({name: str(value) for name, value in event.items()}).encode() + b"\n"
 
 
 class EventHandler(logging.Handler):
@@ -67,7 +68,7 @@ class EventHandler(logging.Handler):
         """At the exit of the process, by `logging` itself."""
         output.flush(seconds=1)
 
-    def format_record(self, record: logging.LogRecord) -> str:
+    def format_record(self, record: logging.LogRecord) -> bytes:
         message = record.getMessage()
         fields = {
             f"{name}_" if name in EVENT_FIELDS else name: value

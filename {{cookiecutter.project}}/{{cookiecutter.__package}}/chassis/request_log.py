@@ -18,7 +18,7 @@ class RequestLog:
     def __init__(self, app: ASGIApp, logger: logging.Logger) -> None:
         self.app = app
         self.logger = logger
-        self.lines: list[str] = []
+        self.lines: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or not self.logger.isEnabledFor(logging.INFO):
@@ -103,11 +103,11 @@ class RequestLog:
             )
             self.append(line)
 
-    def append(self, line: str) -> None:
+    def append(self, line: bytes) -> None:
         if not self.lines:
             asyncio.get_running_loop().call_soon(self.write)
         self.lines.append(line)
 
     def write(self) -> None:
         lines, self.lines = self.lines, []
-        output.write("".join(lines))
+        output.write(b"".join(lines))
