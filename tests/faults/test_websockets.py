@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from wsproto.events import CloseConnection, TextMessage
 from faults.load import ask, open_client
 from faults.postgres import Postgres
 from faults.service import RUNNER, copy, read_names, serve_on, workers
-from faults.websocket import Client
+from faults.websocket import Client, Http2Client
+
+kinds = pytest.mark.parametrize("kind", [Client, Http2Client], ids=["HTTP/1.1", "HTTP/2"])
 
 WEBSOCKETS = 100
 RESTART = 1012
@@ -37,15 +41,16 @@ async def wait_for_events(service: Service, number: int = 1) -> list[dict[str, A
     return events
 
 
-async def open_many(service: Service, number: int) -> list[Client]:
+async def open_many(service: Service, number: int, kind: type[Client] = Client) -> list[Client]:
     """Half of them listen, half of them only send."""
-    clients = [Client(service.port) for _ in range(number)]
+    clients = [kind(service.port) for _ in range(number)]
     paths = [f"/{('talk', 'push')[i % 2]}/{i}" for i in range(number)]
     opened = [client.open(path) for client, path in zip(clients, paths, strict=True)]
-    assert await asyncio.gather(*opened) == [101] * number
+    assert {*await asyncio.gather(*opened)} == {kind.accepted}
     return clients
 
 
+@kinds
 @workers
 async def test_end_of_the_service(
     extended: Path,
@@ -53,10 +58,11 @@ async def test_end_of_the_service(
     done: Path,
     figure: Callable[[str, str], None],
     workers: str,
+    kind: type[Client],
 ) -> None:
     settings = {"DONE": str(done), "WEB_CONCURRENCY": workers, "LOG_LEVEL": "info"}
     with serve_on(extended, postgres.url(), RUNNER, **settings) as service:
-        clients = await open_many(service, WEBSOCKETS)
+        clients = await open_many(service, WEBSOCKETS, kind)
         async with open_client(service.url) as client:
             short = asyncio.create_task(ask(client, "/sleep?seconds=2"))
             await asyncio.sleep(0.5)
@@ -68,7 +74,7 @@ async def test_end_of_the_service(
         after = time.monotonic() - answer.end
         events = read_events(service)
     figure(
-        f"SIGTERM, {WEBSOCKETS} WebSockets, {workers} workers",
+        f"SIGTERM, {WEBSOCKETS} WebSockets of {kind.__name__}, {workers} workers",
         f"{codes.count(RESTART)} closed with {RESTART}, exit {code} {after:.2f} s after the last "
         "short request",
     )
@@ -94,12 +100,13 @@ async def test_control_of_the_end(
     assert RESTART not in codes
 
 
+@kinds
 async def test_message_under_way_is_answered_no_more_but_handled(
-    extended: Path, postgres: Postgres, done: Path
+    kind: type[Client], extended: Path, postgres: Postgres, done: Path
 ) -> None:
     """What works on a message when the service ends has time for it, as a request has."""
     with serve_on(extended, postgres.url(), DONE=str(done)) as service:
-        client = Client(service.port)
+        client = kind(service.port)
         await client.open("/talk/a?seconds=3")
         client.send(TextMessage(data="work"))
         await asyncio.sleep(0.5)
@@ -111,10 +118,11 @@ async def test_message_under_way_is_answered_no_more_but_handled(
     assert read_names(done) == ["a"]
 
 
-async def test_one_line(extended: Path, postgres: Postgres, done: Path) -> None:
+@kinds
+async def test_one_line(kind: type[Client], extended: Path, postgres: Postgres, done: Path) -> None:
     """With its route, code and messages, and the id that its client gave."""
     with serve_on(extended, postgres.url(), DONE=str(done), LOG_LEVEL="info") as service:
-        client = Client(service.port)
+        client = kind(service.port)
         await client.open("/talk/a", (b"X-Request-ID", b"one-1"))
         assert [await client.ask(text) for text in "abc"] == ["a", "b", "c"]
         client.send(CloseConnection(code=1000))
@@ -126,9 +134,12 @@ async def test_one_line(extended: Path, postgres: Postgres, done: Path) -> None:
     assert event["route"] == "/talk/{name}"
 
 
-async def test_exception_is_logged_once(extended: Path, postgres: Postgres, done: Path) -> None:
+@kinds
+async def test_exception_is_logged_once(
+    kind: type[Client], extended: Path, postgres: Postgres, done: Path
+) -> None:
     with serve_on(extended, postgres.url(), DONE=str(done), LOG_LEVEL="info") as service:
-        client = Client(service.port)
+        client = kind(service.port)
         await client.open("/talk/a")
         client.send(TextMessage(data="fail"))
         assert await client.end() == 1011
@@ -140,11 +151,45 @@ async def test_exception_is_logged_once(extended: Path, postgres: Postgres, done
     assert event["code"] == 1011
 
 
+async def ask_beside(service: Service) -> int:
+    """The status of a request on the connection of a WebSocket that fails meanwhile."""
+    client = Http2Client(service.port)
+    await client.open("/talk/a")
+    client.ask_beside("/sleep?seconds=2")
+    client.send(TextMessage(data="fail"))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(6):
+            await client.end()
+    client.go()
+    assert client.code == 1011
+    return client.status_beside
+
+
+async def test_end_leaves_other_streams_alone(
+    extended: Path, postgres: Postgres, done: Path
+) -> None:
+    """The client's closing frame comes after the end of its application."""
+    with serve_on(extended, postgres.url(), DONE=str(done)) as service:
+        assert await ask_beside(service) == 200
+
+
+async def test_control_of_other_streams(
+    extended: Path, postgres: Postgres, done: Path, tmp_path: Path
+) -> None:
+    edits = {"my_service/chassis/websockets.py": {"await self.wait_for_client()": "pass"}}
+    with serve_on(copy(extended, tmp_path, edits), postgres.url(), DONE=str(done)) as service:
+        assert await ask_beside(service) != 200
+        service.stop(signal.SIGKILL)
+
+
+@kinds
 @pytest.mark.parametrize("path", ["/talk/a", "/push/a"])
-async def test_client_that_goes(extended: Path, postgres: Postgres, done: Path, path: str) -> None:
+async def test_client_that_goes(
+    kind: type[Client], extended: Path, postgres: Postgres, done: Path, path: str
+) -> None:
     """Is noticed, whether its application listens or not; the drain does not wait for it."""
     with serve_on(extended, postgres.url(), DONE=str(done), LOG_LEVEL="info") as service:
-        client = Client(service.port)
+        client = kind(service.port)
         await client.open(path)
         client.go()
         (event,) = await wait_for_events(service)
@@ -158,6 +203,7 @@ async def test_client_that_goes(extended: Path, postgres: Postgres, done: Path, 
 async def test_client_that_does_not_read(
     extended: Path, postgres: Postgres, done: Path, tmp_path: Path
 ) -> None:
+    """Over HTTP/2 Hypercorn takes all that is sent to it into its memory."""
     edits = {"my_service/chassis/limits.py": {"SEND_TIMEOUT = 60.0": "SEND_TIMEOUT = 2.0"}}
     project = copy(extended, tmp_path, edits)
     with serve_on(project, postgres.url(), DONE=str(done), LOG_LEVEL="info") as service:
@@ -171,15 +217,19 @@ async def test_client_that_does_not_read(
     assert event["milliseconds"] > 2000
 
 
-async def test_message_over_the_limit(extended: Path, postgres: Postgres, done: Path) -> None:
+@kinds
+async def test_message_over_the_limit(
+    kind: type[Client], extended: Path, postgres: Postgres, done: Path
+) -> None:
     with serve_on(extended, postgres.url(), DONE=str(done)) as service:
-        client = Client(service.port)
+        client = kind(service.port)
         await client.open("/talk/a")
         assert await client.ask("x" * (1 << 20)) == "x" * (1 << 20)
         client.send(TextMessage(data="x" * ((1 << 20) + 1)))
         assert await client.end() == 1009
 
 
+@kinds
 @pytest.mark.parametrize(
     ("host", "origin", "status"),
     [
@@ -192,7 +242,13 @@ async def test_message_over_the_limit(extended: Path, postgres: Postgres, done: 
     ],
 )
 async def test_host_and_origin(
-    extended: Path, postgres: Postgres, done: Path, host: str, origin: str | None, status: int
+    kind: type[Client],
+    extended: Path,
+    postgres: Postgres,
+    done: Path,
+    host: str,
+    origin: str | None,
+    status: int,
 ) -> None:
     """Pages of the service and of `CORS_ORIGINS` may open one, and programs."""
     settings = {
@@ -201,7 +257,8 @@ async def test_host_and_origin(
         "DONE": str(done),
     }
     with serve_on(extended, postgres.url(), RUNNER, **settings) as service:
-        client = Client(service.port)
+        client = kind(service.port)
         headers = [(b"Origin", origin.encode())] if origin else []
-        assert await client.open("/talk/a", *headers, host=host) == status
+        opened = await client.open("/talk/a", *headers, host=host)
+        assert opened == (kind.accepted if status == 101 else status)
         client.go()

@@ -26,6 +26,7 @@ class WebSocketInFlight(InFlight):
 
     accepted = False
     closed = False
+    gone = False  # The client has closed it too.
     ended_since = 0.0  # when the check first saw that it was closed
     received = 0
     listening = 0
@@ -63,6 +64,8 @@ class WebSocketInFlight(InFlight):
             code = FAILED
         if self.accepted or self.cancelled_by:
             await self.close(code)
+            if self.scope.get("http_version") == "2":
+                await self.wait_for_client()
 
     async def refuse(self, error: HTTPException) -> None:
         if "websocket.http.response" in (self.scope.get("extensions") or {}):
@@ -79,6 +82,16 @@ class WebSocketInFlight(InFlight):
         if not self.ended.done():
             self.ended.set_result(code)
 
+    async def wait_for_client(self) -> None:
+        """For its closing frame: one that comes later ends Hypercorn's connection, with all that
+        is in flight on it."""
+        self.task = None  # Nobody else is to end it.
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT):
+                while not self.gone:
+                    await self.look()
+                    self.next = None
+
     def look(self) -> asyncio.Task[Message]:
         if not self.next:
             self.next = asyncio.ensure_future(self.receive_more())
@@ -87,7 +100,8 @@ class WebSocketInFlight(InFlight):
 
     def note_disconnect(self, task: asyncio.Task[Message]) -> None:
         if not task.cancelled() and not task.exception():
-            self.closed = self.closed or task.result()["type"] == "websocket.disconnect"
+            self.gone = self.gone or task.result()["type"] == "websocket.disconnect"
+            self.closed = self.closed or self.gone
 
     async def receive(self) -> Message:
         self.listening += 1
