@@ -77,7 +77,7 @@ def test_failed_start(
 def test_broken_migration(
     extended: Path, tmp_path: Path, figure: Callable[[str, str], None], workers: int
 ) -> None:
-    """The embedded database is migrated by the start: its line has the cause."""
+    """The embedded database is migrated by the start, which names it, and the cause in a line."""
     broken = {"def upgrade() -> None:": 'def upgrade() -> None:\n    op.execute("BROKEN")'}
     for folder in (tmp_path, (extended / ".venv").resolve().parents[1]):
         folder.chmod(0o755)  # PostgreSQL runs as another user.
@@ -85,7 +85,8 @@ def test_broken_migration(
     done = start(project, PORT=str(free_port()), WEB_CONCURRENCY=str(workers))
     figure(f"start, broken migration, {workers} workers", f"exit {done.returncode}")
     assert done.returncode == 1
-    [line] = (done.stdout + done.stderr).splitlines()
+    named, line = (done.stdout + done.stderr).splitlines()
+    assert "Running upgrade  -> 0001" in named
     assert 'syntax error at or near "BROKEN"' in line
 
 
