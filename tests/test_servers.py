@@ -267,7 +267,7 @@ async def listen(service: Service) -> int:
     """The code that it is closed with."""
     client = Client(service.port)
     assert await client.open("/listen") == 101
-    return await client.end()
+    return await client.end(40)  # gunicorn takes 30
 
 
 def speaks_http2(service: Service) -> bool:

@@ -16,7 +16,6 @@ from wsproto.events import (
     TextMessage,
 )
 
-END_TIMEOUT = 40  # seconds: gunicorn takes 30
 SIZE = 1 << 14  # bytes that a frame of HTTP/2 may have
 
 
@@ -81,9 +80,12 @@ class Client:
         self.send(TextMessage(data=text))
         return await asyncio.wait_for(self.texts.get(), 10)
 
-    async def end(self) -> int:
-        """The code, when the server has closed the connection: 1006 without a closing frame."""
-        await asyncio.wait_for(self.reading, END_TIMEOUT)
+    async def end(self, seconds: float = 20) -> int:
+        """The code, when the server has closed the connection: 1006 without a closing frame.
+
+        Raises `TimeoutError` after so many seconds.
+        """
+        await asyncio.wait_for(self.reading, seconds)
         self.writer.close()
         return self.code or 1006
 
