@@ -15,8 +15,10 @@ COMMANDS = {"runner": RUNNER, "hypercorn": HYPERCORN}
 
 ENDPOINTS = """
 import asyncio
+import logging
 import os
 import time
+import warnings
 
 from sqlalchemy import func, select
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -102,6 +104,15 @@ async def note_in_transaction(database, seconds, name):
     async with database.transaction():
         await database.fetch_one("SELECT pg_sleep(:seconds)", {"seconds": seconds})
     await note(0, name)
+
+
+async def tell(request):
+    "Logs a number as a field, as another library does, and as Python itself warns."
+    number = int(request.query_params["number"])
+    logging.getLogger(__name__).info("Ordered", extra={"order_id": number})
+    logging.getLogger("shop.library").warning("Late: %d", number)
+    warnings.warn(f"Old: {number}", stacklevel=1)
+    return JSONResponse(None)
 
 
 async def fail(seconds, name):
@@ -239,6 +250,7 @@ routes = [
     Route("/fail-commit", fail_commit),
     Route("/call", call),
     Route("/leak", leak),
+    Route("/tell", tell),
 ]
 """
 
