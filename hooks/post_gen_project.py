@@ -14,6 +14,6 @@ with contextlib.suppress(OSError):
     uv run hypercorn --config file:hypercorn.conf.py {{ cookiecutter.__package }}.app:app
     uv run pytest
 
-Without uv: python3 -m venv .uv && .uv/bin/pip install uv, then .uv/bin/uv run ...
+Without uv: README.md has the same with Python and pip alone.
 """,
     )

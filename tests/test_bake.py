@@ -183,7 +183,7 @@ my-service is ready. With uv:
     uv run hypercorn --config file:hypercorn.conf.py my_service.app:app
     uv run pytest
 
-Without uv: python3 -m venv .uv && .uv/bin/pip install uv, then .uv/bin/uv run ...
+Without uv: README.md has the same with Python and pip alone.
 """
 
 # The command, ended where it would open a connection or look a name up.

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.slow
 # Those of the template that need a network, or are this test run itself.
 ELSEWHERE = {
     "uvx cookiecutter gh:org/template": "test_bake.py, from a local repository",
-    "python3 -m venv .uv && .uv/bin/python -m pip install --quiet uv"
+    "python3 -m venv --without-pip .uv && python3 -m pip --python .uv install --quiet uv"
     " && .uv/bin/uv run pytest": ".ci/run",
     ".uv/bin/uv run pytest -m slow": ".ci/run",
     ".uv/bin/uv run pytest -m control": "by hand",
@@ -53,7 +54,10 @@ def commands(document: Path) -> list[str]:
 def execute(command: str, folder: Path, **variables: str) -> None:
     """Runs a command to its end; one that serves is asked for its pages, and stopped."""
     port = free_port()
-    path = f"{folder / '.uv/bin'}:{os.environ['PATH']}"
+    # A newcomer's Python has pip, where that of these tests, made by uv, has none.
+    own = f"{sys.prefix}/bin"
+    others = [path for path in os.environ["PATH"].split(os.pathsep) if path != own]
+    path = os.pathsep.join([*others, str(folder / ".uv/bin")])
     log = folder / "command.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
