@@ -7,6 +7,8 @@ import pytest
 from baking import run
 from faults.service import copy
 
+pytestmark = pytest.mark.slow
+
 # Calls of Python and C functions in one request, least of many, as this test last saw them.
 # When work is saved, or more is worth it, write here what the test says that it counted.
 RECORDED = {"/": 105, "/users/1": 214}

@@ -61,8 +61,16 @@ def test_each_revision_is_told(project: Path, tmp_path: Path, url: str) -> None:
     ("statement", "line"),
     [
         ("op.execute('ALTER TABLE nothing ADD n int')", "UndefinedTableError: relation "),
-        ("op.execute('SELEC 1')", "PostgresSyntaxError: syntax error"),
-        ("op.alter_column('users', 'email', new_column_name='name')", "DuplicateColumnError: "),
+        *(
+            pytest.param(statement, line, marks=pytest.mark.slow)
+            for statement, line in [
+                ("op.execute('SELEC 1')", "PostgresSyntaxError: syntax error"),
+                (
+                    "op.alter_column('users', 'email', new_column_name='name')",
+                    "DuplicateColumnError: ",
+                ),
+            ]
+        ),
     ],
 )
 def test_failure_is_a_line(
