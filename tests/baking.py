@@ -15,6 +15,8 @@ SERVICE = TEMPLATE / "{{cookiecutter.project}}"
 LEAKS = {
     *re.findall(r"^(\w+)=", (SERVICE / ".env.example").read_text(), re.M),
     "ENV_FILE",
+    # Each start would compile SQLAlchemy and all the rest again: it took three times as long.
+    "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
     "UV_PROJECT_ENVIRONMENT",
     "VIRTUAL_ENV",
