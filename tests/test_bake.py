@@ -44,6 +44,7 @@ PATHS = {
     "docs/recipes/periodic-tasks.md",
     "docs/recipes/rate-limits.md",
     "docs/recipes/read-replica.md",
+    "docs/recipes/sqlalchemy.md",
     "docs/recipes/uploads.md",
     "docs/recipes/websockets.md",
     "docs/scaling.md",
