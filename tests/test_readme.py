@@ -57,7 +57,7 @@ def execute(command: str, folder: Path, **variables: str) -> None:
     # A newcomer's Python has pip, where that of these tests, made by uv, has none.
     own = f"{sys.prefix}/bin"
     others = [path for path in os.environ["PATH"].split(os.pathsep) if path != own]
-    path = os.pathsep.join([*others, str(folder / ".uv/bin")])
+    path = os.pathsep.join([*others, str(folder / ".uv/bin"), own])
     log = folder / "command.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
