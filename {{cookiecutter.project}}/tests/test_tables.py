@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -23,6 +24,22 @@ def test_revisions_sort_in_the_order_of_the_migrations() -> None:
     scripts = ScriptDirectory.from_config(Config(toml_file=PROJECT / "pyproject.toml"))
     revisions = [script.revision for script in scripts.walk_revisions()][::-1]
     assert revisions == sorted(revisions)
+
+
+def test_constraints_of_one_column_each_have_a_name() -> None:
+    """Else a migration would leave one of them out."""
+    metadata = sa.MetaData(naming_convention=tables.metadata.naming_convention)
+    table = sa.Table(
+        "pages",
+        metadata,
+        *(sa.Column(name, sa.Text) for name in ("site", "slug", "position")),
+        sa.UniqueConstraint("site", "slug"),
+        sa.UniqueConstraint("site", "position"),
+    )
+    sa.Index(None, table.c.site), sa.Index(None, table.c.site, table.c.slug)
+    named = {str(constraint.name) for constraint in table.constraints}
+    assert named >= {"pages_site_slug_key", "pages_site_position_key"}
+    assert {index.name for index in table.indexes} == {"pages_site_idx", "pages_site_slug_idx"}
 
 
 async def test_migrations_make_the_tables() -> None:

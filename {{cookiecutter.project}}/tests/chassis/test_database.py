@@ -88,6 +88,8 @@ async def test_value_comes_back_as_it_was(
 
 async def test_member_of_an_enum_is_its_value(database: Database) -> None:
     assert await database.fetch_val("SELECT :c::text", {"c": Color.RED}) == "red"
+    for several in ([Color.RED, None], (Color.RED, None), {Color.RED}):
+        assert await database.fetch_val("SELECT (:c::text[])[1]", {"c": several}) == "red"
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,13 @@ async def test_redirect_begins_with_the_root_path(location: str, sent: str) -> N
     assert headers["location"] == sent
 
 
+async def test_header_of_the_application_is_not_doubled() -> None:
+    headers = {"X-Frame-Options": "SAMEORIGIN"}
+    found = await get_headers("http://test", app=JSONResponse(None, headers=headers))
+    assert found.get_list("x-frame-options") == ["SAMEORIGIN"]
+    assert found["x-content-type-options"] == "nosniff"
+
+
 async def test_headers_of_the_application_stay_its_own() -> None:
     """A response that is sent twice does not collect them."""
     response = JSONResponse(None, headers={"X-Own": "1"})

@@ -84,6 +84,45 @@ async def test_errors_of_a_task_group_are_answered_as_one(refusing: httpx.AsyncC
         await refusing.get("/together?fault")
 
 
+def answer_conflict(request: Request, error: Exception) -> Response:
+    return Response(f"{error}", 409)
+
+
+async def test_error_of_a_task_group_may_have_a_handler_that_blocks() -> None:
+    """It is run in a thread, as Starlette runs it for the error alone."""
+
+    async def fail_in_group(request: Request) -> Response:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+        return Response()
+
+    handlers = errors.handlers | {ValueError: answer_conflict}
+    app = Starlette(routes=[Route("/", fail_in_group)], exception_handlers=handlers)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/")).status_code == 409
+
+
+@pytest.mark.parametrize("key", [500, Exception])
+async def test_handler_of_every_error_is_the_owners(key: Any) -> None:
+    async def answer_teapot(request: Request, error: Exception) -> Response:
+        return Response(f"{request.url.path}: {error!r}", 418)
+
+    async def fail_at_once(request: Request) -> Response:
+        raise KeyError("lost")
+
+    app = Starlette(
+        routes=[Route("/fail", fail_at_once), Route("/refuse", refuse)],
+        middleware=[Middleware(ErrorResponses)],
+        exception_handlers=errors.handlers | {key: answer_teapot},
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        failed = await client.get("/fail")
+        assert (failed.status_code, failed.text) == (418, "/fail: KeyError('lost')")
+        assert (await client.get("/refuse")).status_code == 503
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [

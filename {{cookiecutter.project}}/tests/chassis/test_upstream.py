@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
 from {{ cookiecutter.__package }}.chassis.upstream import (
@@ -20,6 +23,27 @@ from {{ cookiecutter.__package }}.chassis.upstream import (
 async def test_json_is_passed_on(upstream: str) -> None:
     async with open_client() as client:
         assert await fetch_json(client, f"{upstream}/a") == {"source": "a", "protocol": "1.1"}
+
+
+async def test_call_takes_what_httpx_takes() -> None:
+    """Credentials and redirects too; the response says how long it took, and from where it came."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        response: Response = RedirectResponse("/b")
+        if request.url.path == "/b":
+            response = JSONResponse(request.headers["authorization"])
+        await response(scope, receive, send)
+
+    transport = httpx.ASGITransport(answer)
+    async with httpx.AsyncClient(transport=transport) as client:
+        response = await call_upstream(
+            client, "GET", "http://test/a", auth=("ada", "x"), follow_redirects=True
+        )
+    assert response.json() == "Basic YWRhOng="
+    assert response.url.path == "/b"
+    assert [each.status_code for each in response.history] == [307]
+    assert response.elapsed.total_seconds() >= 0
 
 
 @pytest.mark.parametrize("path", ["500", "404", "302", "text"])

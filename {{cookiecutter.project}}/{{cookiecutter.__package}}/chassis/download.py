@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from typing import Any
 
 import httpx
 
@@ -12,20 +13,25 @@ ENCODING = {"content-encoding", "content-length", "transfer-encoding"}
 
 
 async def receive(
-    client: httpx.AsyncClient, request: httpx.Request, deadline: float
+    client: httpx.AsyncClient, request: httpx.Request, deadline: float, sending: dict[str, Any]
 ) -> httpx.Response:
     """The response with its content, decoded and bounded, before a moment of the loop's clock.
 
     It is later than the timeouts of the pool, whose waiters it must not cancel.
     """
     async with asyncio.timeout_at(deadline):
-        response = await client.send(request, stream=True)
+        response = await client.send(request, stream=True, **sending)
         try:
             content = await read_content(response)
         finally:
             await response.aclose()
     headers = [(name, value) for name, value in response.headers.items() if name not in ENCODING]
-    return httpx.Response(response.status_code, headers=headers, content=content, request=request)
+    status, request, history = response.status_code, response.request, response.history
+    whole = httpx.Response(
+        status, headers=headers, content=content, request=request, history=history
+    )
+    whole.elapsed = response.elapsed
+    return whole
 
 
 async def read_content(response: httpx.Response) -> bytes:

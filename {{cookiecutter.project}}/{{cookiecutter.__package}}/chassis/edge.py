@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
 HSTS = (b"strict-transport-security", b"max-age=31536000")
+NAMES = {name for name, _ in [*HEADERS, HSTS]}
 HOST = re.compile(r"([\w.-]+|\[[\da-f:.]+\])(:\d*)?", re.ASCII | re.IGNORECASE)
 
 
@@ -39,7 +40,7 @@ def relative_location(
 
 
 class SecurityHeaders:
-    """Adds them to each answer, and takes the service's own host out of its redirects.
+    """Adds them to each answer that has none, and takes the service's own host out of redirects.
 
     It is what the client claims. Starlette names it for slashes below a mount, and for folders.
     HSTS spares localhost, as it would close the other ports there.
@@ -58,10 +59,13 @@ class SecurityHeaders:
 
         def add_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                given = message.get("headers", ())
+                given, added = message.get("headers", ()), headers
+                for name, _ in given:
+                    if name in NAMES:
+                        added = [each for each in added if each[0] != name]
                 if 300 <= message["status"] < 400:
                     given = [*relative_location(scope, given)]
-                message = {**message, "headers": [*given, *headers]}
+                message = {**message, "headers": [*given, *added]}
             return send(message)
 
         return self.app(scope, receive, add_headers)

@@ -1,7 +1,10 @@
 """Errors that came together, as those of an `asyncio.TaskGroup`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from inspect import iscoroutinefunction
+from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,5 +23,12 @@ async def group_error(request: Request, error: Exception) -> Response:
     found = [[known[cls] for cls in type(leaf).__mro__ if cls in known] for leaf in leaves(error)]
     if not all(found):
         raise error
-    response: Response = await found[0][0](request, next(leaves(error)))
-    return response
+    return await call_handler(found[0][0], request, next(leaves(error)))
+
+
+async def call_handler(handler: Callable[..., Any], request: Request, error: Exception) -> Response:
+    """As Starlette does, where one that is not asynchronous runs in a thread."""
+    if iscoroutinefunction(handler):
+        response: Response = await handler(request, error)
+        return response
+    return await run_in_threadpool(handler, request, error)

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .error_groups import group_error
+from .error_groups import call_handler, group_error
 from .routes import match_routes
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ FAILED = HTTPException(500, "The service failed; its log says why")
 class ErrorResponses:
     """Answers what is raised around the routes, by other middleware, and what nobody expected.
 
-    The answer goes through `around`: CORS, without which the page that asked could not read it.
+    The last by the application's handler of 500 or `Exception`, where it has one. All answers go
+    through `around`: CORS, without which the page that asked could not read them.
     """
 
     def __init__(self, app: ASGIApp, around: Sequence[Middleware] = ()) -> None:
@@ -131,8 +132,12 @@ class ErrorResponses:
                 logger.exception("The request failed")
             if started:
                 raise
-            known = error if isinstance(error, HTTPException) else FAILED
-            app: ASGIApp = answer(known)
+            own = scope["app"].exception_handlers if "app" in scope else {}
+            handler = own.get(500) or own.get(Exception)
+            if isinstance(error, HTTPException) or not handler:
+                app: ASGIApp = answer(error if isinstance(error, HTTPException) else FAILED)
+            else:
+                app = await call_handler(handler, Request(scope, receive), error)
             for cls, args, kwargs in reversed(self.around):
                 app = cls(app, *args, **kwargs)
             await app(scope, receive, send)

@@ -16,6 +16,7 @@ TOKENS = re.compile(
       | (?<![:\w\\]):(?P<name>\w+)(?!\w|:(?!:))""",
     re.VERBOSE | re.DOTALL,
 )
+SCALARS = {int, str}  # the most usual, which nothing need be looked for in
 ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
 
 # What outlives a query; a connection is reset after it, as asyncpg's own pool does after each.
@@ -45,8 +46,19 @@ def parse(text: str) -> tuple[str, tuple[str, ...]]:
     return ESCAPED.sub(r"\1", TOKENS.sub(replace, text)), tuple(numbers)
 
 
+def convert_members(value: Any) -> Any:
+    """Members of enums as their values, in what is sent as an array too."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, list | tuple | set | frozenset) and any(
+        isinstance(each, Enum) for each in value
+    ):
+        return [convert_members(each) for each in value]
+    return value
+
+
 def bind(text: str, values: Mapping[str, Any] | None) -> tuple[str, Sequence[Any]]:
-    """The SQL and its values, members of enums as their values.
+    """The SQL and its values, each by `convert_members`.
 
     Raises `ArgumentError` where they are not those that the text names.
     """
@@ -55,7 +67,9 @@ def bind(text: str, values: Mapping[str, Any] | None) -> tuple[str, Sequence[Any
         found: Sequence[Any] = ()
     else:
         try:
-            found = [v.value if isinstance(v := values[name], Enum) else v for name in names]
+            found = [
+                v if type(v := values[name]) in SCALARS else convert_members(v) for name in names
+            ]
         except KeyError:
             found = ()
     if len(names) != len(found) or len(names) != len(values or ()):

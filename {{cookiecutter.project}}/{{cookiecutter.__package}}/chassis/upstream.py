@@ -22,16 +22,14 @@ from .download import receive
 from .request_id import request_id
 
 T = TypeVar("T")
-
 POOL_TIMEOUT = 2.0  # seconds, until there is a connection to spare
 CONNECT_TIMEOUT = 2.0  # seconds
 CALL_TIMEOUT = 10.0  # seconds, for all of a call
 MAX_CALLS = 50  # to one host, which may be slow: the rest of the pool is for the others
 READ = re.compile("SSL_CERT_(FILE|DIR)|(?i:(all|http|https|no)_proxy)")
 IDEMPOTENT = {"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}  # RFC 9110, section 9.2.2
-
+SENDING = {"auth", "follow_redirects"}  # what httpx's `send` takes, and not `build_request`
 logger = logging.getLogger(__name__)
-
 shares = WeakKeyDictionary[httpx.AsyncClient, defaultdict[str, asyncio.Semaphore]]()
 calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
 
@@ -92,15 +90,16 @@ async def call_upstream(
     seconds: float = CALL_TIMEOUT,
     **options: Any,
 ) -> httpx.Response:
-    """The whole response, of an `expected` status; `options` are those of httpx's `build_request`.
+    """The whole response, of an `expected` status; `options` are those of httpx's `request`.
 
     It takes `seconds` at most. Raises `HTTPException`: 502 where the upstream fails, or answers
     another status or too much, 503 where too many calls are under way, 504 where it is too slow.
     """
+    sending = {name: options.pop(name) for name in [*options] if name in SENDING}
     request = client.build_request(method, url, **options)
     host = request.url.host
     try:
-        response = await run_to_completion(send(client, request, seconds))
+        response = await run_to_completion(send(client, request, seconds, sending))
     except httpx.PoolTimeout:
         raise HTTPException(503, "Too many upstream calls", {"Retry-After": "1"}) from None
     except (httpx.TimeoutException, TimeoutError):
@@ -115,7 +114,9 @@ async def call_upstream(
     return response
 
 
-async def send(client: httpx.AsyncClient, request: httpx.Request, seconds: float) -> httpx.Response:
+async def send(
+    client: httpx.AsyncClient, request: httpx.Request, seconds: float, options: dict[str, Any]
+) -> httpx.Response:
     """Sends it anew, once, where the connection fails and the method allows it."""
     hosts = shares.setdefault(client, defaultdict(partial(asyncio.Semaphore, MAX_CALLS)))
     share, clock = hosts[request.url.host], asyncio.get_running_loop().time
@@ -126,13 +127,13 @@ async def send(client: httpx.AsyncClient, request: httpx.Request, seconds: float
     except TimeoutError:
         raise httpx.PoolTimeout("Too many calls to one host", request=request) from None
     try:
-        return await receive(client, request, deadline)
+        return await receive(client, request, deadline, options)
     except (httpx.NetworkError, httpx.RemoteProtocolError):
         in_time = clock() < deadline - POOL_TIMEOUT - CONNECT_TIMEOUT
         whole = isinstance(request.stream, httpx.ByteStream)
         if not (in_time and whole and request.method in IDEMPOTENT):
             raise
-        return await receive(client, request, deadline)
+        return await receive(client, request, deadline, options)
     finally:
         share.release()
 
