@@ -1,8 +1,10 @@
 """The fields of a query, of headers, or of a form, which texts give, and those of JSON."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import is_dataclass
 from functools import cache
+from inspect import Parameter
 from typing import Any, NotRequired, Required, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
@@ -21,6 +23,25 @@ OBJECTS = (
     types.TupleType,
     types.CustomType,
 )
+
+
+def read_default(parameter: Parameter, name: str) -> Any:
+    if isinstance(parameter.default, list | set | dict):
+        return msgspec.field(default_factory=lambda: copy(parameter.default), name=name)
+    given = parameter.default is not parameter.empty
+    return msgspec.field(default=parameter.default if given else msgspec.NODEFAULT, name=name)
+
+
+def define(name: str, fields: list[Any]) -> type[msgspec.Struct] | None:
+    if not fields:
+        return None
+    model = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    names = model.__struct_encode_fields__
+    if len(set(names)) < len(names):
+        raise TypeError(f"two parameters have one name among {', '.join(names)}")
+    if has_files(model):
+        raise TypeError("a file comes from a form")
+    return model
 
 
 @cache

@@ -5,7 +5,6 @@ It is read once, when the function is decorated. What cannot work is a `TypeErro
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import NoneType
@@ -15,7 +14,7 @@ import msgspec
 from starlette.datastructures import UploadFile
 
 from .body import FORM, Body
-from .fields import find_lists, has_files
+from .fields import define, find_lists, has_files, read_default
 from .markers import Cookie, Form, Header, Media, Query, find_markers, options
 from .results import Result, find_media_types, read_results
 from .security import Scheme
@@ -92,25 +91,6 @@ def read_signature(
     return Operation(
         function, query, lists, headers, cookies, body, results, problems, query_body, security
     )
-
-
-def read_default(parameter: inspect.Parameter, name: str) -> Any:
-    if isinstance(parameter.default, list | set | dict):
-        return msgspec.field(default_factory=lambda: copy(parameter.default), name=name)
-    given = parameter.default is not parameter.empty
-    return msgspec.field(default=parameter.default if given else msgspec.NODEFAULT, name=name)
-
-
-def define(name: str, fields: list[Any]) -> type[msgspec.Struct] | None:
-    if not fields:
-        return None
-    model = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-    names = model.__struct_encode_fields__
-    if len(set(names)) < len(names):
-        raise TypeError(f"two parameters have one name among {', '.join(names)}")
-    if has_files(model):
-        raise TypeError("a file comes from a form")
-    return model
 
 
 def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
