@@ -95,7 +95,24 @@ async def keep(request: Request[Any], body: Annotated[bytes, Media("image/*")]) 
     return len(body)
 
 
-functions = [log_in, upload, count, perhaps, patch, order, keep]
+@endpoint()
+async def note(
+    request: Request[Any],
+    body: Annotated[str | None, Media("text/plain")] = None,
+) -> str | None:
+    """Note"""
+    return body and body.upper()
+
+
+@endpoint()
+async def label(
+    request: Request[Any], body: Annotated[str, Meta(max_length=3), Media("text/plain")]
+) -> str:
+    """Label"""
+    return body.upper()
+
+
+functions = [log_in, upload, count, perhaps, patch, order, keep, note, label]
 app = Starlette(
     routes=[
         Route("/read", read),
@@ -205,6 +222,22 @@ async def test_body_of_another_media_type_is_passed_on() -> None:
     assert (await ask("/keep", content=b"\xff\xfe", headers=headers)).status_code == 415
 
 
+@pytest.mark.parametrize("path", ["/note", "/label"])
+async def test_text_is_given_as_such(path: str) -> None:
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    assert (await ask(path, content="née", headers=headers)).json() == "NÉE"
+    assert (await ask(path, content=b"\xff", headers=headers)).status_code == 400
+
+
+async def test_text_may_be_left_out() -> None:
+    assert (await ask("/note")).json() is None
+
+
+async def test_text_is_held_to_its_type() -> None:
+    headers = {"Content-Type": "text/plain"}
+    assert await find_places("/label", content="four", headers=headers) == {("body", "")}
+
+
 async def unannotated(request: Request[Any], left) -> None:  # type: ignore[no-untyped-def]
     pass
 
@@ -233,6 +266,10 @@ async def without_a_request() -> None:
     pass
 
 
+async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("text/plain")]) -> None:
+    pass
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
@@ -243,6 +280,7 @@ async def without_a_request() -> None:
         (any_number, "cannot be given by its name"),
         (file_in_a_query, "a file comes from a form"),
         (without_a_request, "its first parameter must be the request"),
+        (text_of_a_number, "a body of text/plain is `str` or `bytes`"),
     ],
 )
 def test_declaration_that_cannot_work(function: Callable[..., Any], told: str) -> None:

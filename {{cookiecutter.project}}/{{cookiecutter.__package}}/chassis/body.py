@@ -24,6 +24,7 @@ class Body(NamedTuple):
     media_types: tuple[str, ...]
     default: Any = msgspec.NODEFAULT
     has_decimals: bool = False
+    is_text: bool = False
 
     @property
     def is_form(self) -> bool:
@@ -58,9 +59,11 @@ async def parse_body(request: Request[Any], body: Body) -> Any:
     if body.is_json:
         return parse_json(content, body)
     try:
-        return content.decode() if body.type is str else content
+        return msgspec.convert(content.decode() if body.is_text else content, body.type)
     except UnicodeDecodeError:
         raise HTTPException(400, "The body is not UTF-8") from None
+    except msgspec.ValidationError as error:
+        raise Invalid([Violation("body", "", str(error))]) from None
 
 
 def parse_json(content: bytes, body: Body) -> Any:

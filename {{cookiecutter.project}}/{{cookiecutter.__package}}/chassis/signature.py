@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import msgspec
 from starlette.datastructures import UploadFile
 
-from .body import FORM, Body
+from .body import FORM, Body, is_json
 from .fields import define, find_lists, has_files, read_default
 from .markers import Cookie, Form, Header, Media, Query, find_markers, options
 from .results import Result, find_media_types, read_results
@@ -94,6 +94,7 @@ def read_signature(
 
 
 def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
+    types = [options(each)[0] for each in options(annotation) if each is not NoneType]
     default = msgspec.NODEFAULT if parameter.default is parameter.empty else parameter.default
     if find_markers(annotation, Form):
         if not find_spec("python_multipart"):
@@ -101,8 +102,11 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
         [model] = [each for each in options(annotation) if each is not NoneType]
         return Body(parameter.name, model, FORM[1:] if has_files(model) else FORM, default)
     media_types = find_media_types(annotation) or ["application/json"]
+    if not is_json(media_types[0]) and types not in ([str], [bytes]):
+        raise TypeError(f"a body of {media_types[0]} is `str` or `bytes`")
     has_decimals = "'decimal'" in repr(describe_types([annotation]))
-    return Body(parameter.name, annotation, tuple(media_types), default, has_decimals)
+    is_text = types == [str]
+    return Body(parameter.name, annotation, tuple(media_types), default, has_decimals, is_text)
 
 
 def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
