@@ -1,6 +1,7 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from {{ cookiecutter.__package }}.chassis.markers import (
     Form,
     Header,
     Media,
+    Query,
 )
 
 Tenant = Annotated[int, Meta(ge=1), Header("X-Tenant")]
@@ -39,6 +41,11 @@ class Upload(msgspec.Struct, forbid_unknown_fields=True):
 class Order(msgspec.Struct, forbid_unknown_fields=True):
     prices: dict[str, list[Decimal]]
     discount: Decimal | UnsetType | None = UNSET
+
+
+@dataclass
+class Point:
+    x: int
 
 
 class Patch(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,10 +119,39 @@ async def label(
     return body.upper()
 
 
+@endpoint()
+async def read_optional(
+    request: Request[Any],
+    tenant: Tenant | None = None,
+    theme: Annotated[str, Cookie()] | None = None,
+    page: Annotated[int, Query("page-number")] | None = None,
+) -> list[Any]:
+    """Read, or not"""
+    return [tenant, theme, page]
+
+
+@endpoint()
+async def log_in_optionally(
+    request: Request[Any], form: Annotated[Login, Form] | None = None
+) -> str | None:
+    """Log in, or not"""
+    return form.name if form else None
+
+
+@endpoint()
+async def keep_optionally(
+    request: Request[Any], content: Annotated[bytes, Media("image/*")] | None = None
+) -> int:
+    """Keep, or not"""
+    return len(content or b"")
+
+
 functions = [log_in, upload, count, perhaps, patch, order, keep, note, label]
+functions += [log_in_optionally, keep_optionally]
 app = Starlette(
     routes=[
         Route("/read", read),
+        Route("/read_optional", read_optional),
         *(Route(f"/{each.__name__}", each, methods=["POST"]) for each in functions),
     ],
     exception_handlers=errors.handlers,
@@ -144,6 +180,25 @@ async def test_header_and_cookie() -> None:
 @pytest.mark.parametrize("headers", [{}, {"X-Tenant": "0"}, {"X-Tenant": "1.0"}])
 async def test_wrong_header_is_named(headers: dict[str, str]) -> None:
     assert await find_places("/read", "GET", headers=headers) == {("header", "X-Tenant")}
+
+
+async def test_marker_of_an_optional_type_holds() -> None:
+    """Else a header that only a proxy may set would come from the query string."""
+    headers = {"X-Tenant": "7", "Cookie": "theme=dark"}
+    answer = await ask("/read_optional?page-number=2", "GET", headers=headers)
+    assert answer.json() == [7, "dark", 2]
+    assert (await ask("/read_optional", "GET")).json() == [None, None, None]
+    place = ("header", "X-Tenant")
+    assert await find_places("/read_optional", "GET", headers={"X-Tenant": "0"}) == {place}
+    assert await find_places("/read_optional?tenant=7", "GET") == {("query", "tenant")}
+
+
+async def test_marker_of_an_optional_body_holds() -> None:
+    assert (await ask("/log_in_optionally", data={"name": "Ada"})).json() == "Ada"
+    assert (await ask("/log_in_optionally")).json() is None
+    headers = {"Content-Type": "image/png"}
+    assert (await ask("/keep_optionally", content=b"\xff", headers=headers)).json() == 1
+    assert (await ask("/keep_optionally")).json() == 0
 
 
 async def test_form() -> None:
@@ -266,6 +321,14 @@ async def without_a_request() -> None:
     pass
 
 
+async def form_of_a_dataclass(request: Request[Any], form: Annotated[Point, Form()]) -> None:
+    pass
+
+
+async def form_of_two(request: Request[Any], form: Annotated[Login | Upload, Form()]) -> None:
+    pass
+
+
 async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("text/plain")]) -> None:
     pass
 
@@ -280,6 +343,8 @@ async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("te
         (any_number, "cannot be given by its name"),
         (file_in_a_query, "a file comes from a form"),
         (without_a_request, "its first parameter must be the request"),
+        (form_of_a_dataclass, "a form is one msgspec `Struct`"),
+        (form_of_two, "a form is one msgspec `Struct`"),
         (text_of_a_number, "a body of text/plain is `str` or `bytes`"),
     ],
 )

@@ -46,6 +46,15 @@ def find_markers(annotation: Any, *kinds: Any) -> list[Any]:
     return [each for each in markers if isinstance(each, kinds)]
 
 
+def lift_markers(annotation: Any) -> Any:
+    """With those of a union's members around the whole: `Tenant | None` is where `Tenant` is."""
+    members = options(annotation)
+    for each in members if len(members) > 1 else ():
+        for marker in find_markers(lift_markers(each), Query, Header, Cookie, Form, Media):
+            annotation = Annotated[annotation, marker]
+    return annotation
+
+
 def options(annotation: Any) -> Sequence[Any]:
     """The members of a union, or the one type; without what `Annotated` adds."""
     base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

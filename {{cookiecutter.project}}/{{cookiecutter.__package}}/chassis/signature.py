@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 
 from .body import FORM, Body, is_json
 from .fields import define, find_lists, has_files, read_default
-from .markers import Cookie, Form, Header, Media, Query, find_markers, options
+from .markers import Cookie, Form, Header, Media, Query, find_markers, lift_markers, options
 from .results import Result, find_media_types, read_results
 from .security import Scheme
 
@@ -67,7 +67,7 @@ def read_signature(
     fields: dict[Any, list[Any]] = {Query: [], Header: [], Cookie: []}
     body = None
     for parameter in own:
-        name, annotation = parameter.name, hints[parameter.name]
+        name, annotation = parameter.name, lift_markers(hints[parameter.name])
         if parameter.kind not in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
             raise TypeError(f"`{parameter}` cannot be given by its name")
         if name == "body" or find_markers(annotation, Form, Media):
@@ -99,7 +99,9 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
     if find_markers(annotation, Form):
         if not find_spec("python_multipart"):
             raise TypeError("a form needs the extra `forms`: uv sync --extra forms")
-        [model] = [each for each in options(annotation) if each is not NoneType]
+        model, *others = types
+        if others or not hasattr(model, "__struct_fields__"):
+            raise TypeError("a form is one msgspec `Struct`")
         return Body(parameter.name, model, FORM[1:] if has_files(model) else FORM, default)
     media_types = find_media_types(annotation) or ["application/json"]
     if not is_json(media_types[0]) and types not in ([str], [bytes]):
