@@ -329,6 +329,10 @@ async def form_of_two(request: Request[Any], form: Annotated[Login | Upload, For
     pass
 
 
+async def list_in_a_cookie(request: Request[Any], a: Annotated[list[str], Cookie()]) -> None:
+    pass
+
+
 async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("text/plain")]) -> None:
     pass
 
@@ -345,6 +349,7 @@ async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("te
         (without_a_request, "its first parameter must be the request"),
         (form_of_a_dataclass, "a form is one msgspec `Struct`"),
         (form_of_two, "a form is one msgspec `Struct`"),
+        (list_in_a_cookie, "a cookie is one value, and no list"),
         (text_of_a_number, "a body of text/plain is `str` or `bytes`"),
     ],
 )

@@ -83,6 +83,8 @@ def read_signature(
     if query_body and not (body and hasattr(body.type, "__struct_fields__")):
         raise TypeError("query_body needs a `Struct` as JSON body")
     query, headers, cookies = (define(function.__name__, each) for each in fields.values())
+    if cookies and find_lists(cookies):
+        raise TypeError("a cookie is one value, and no list")
     query = query or NOTHING
     lists = find_lists(query) | (find_lists(body.type) if query_body and body else set())
     results = tuple(read_results(hints["return"]))
