@@ -35,6 +35,7 @@ class Caller:
 
 
 async def find_caller(request: Request[Any], credentials: str) -> Caller | None:
+    assert credentials
     if credentials == "banned":
         raise HTTPException(403, "This one is banned")
     return Caller(credentials) if credentials in {"ada", "ada:secret"} else None
@@ -123,7 +124,7 @@ async def ask(
         return await client.request(method, path, headers=headers)
 
 
-@pytest.mark.parametrize("given", ["", "Basic YWRh", "Bearer", "Token ada"])
+@pytest.mark.parametrize("given", ["", "Basic YWRh", "Bearer", "Bearer ", "Token ada"])
 async def test_credentials_are_asked_for_before_anything_is_parsed(given: str) -> None:
     response = await ask("/items/x?unknown=1", {"Authorization": given})
     assert response.status_code == 401
@@ -165,11 +166,17 @@ async def test_one_of_the_schemes_is_enough(headers: dict[str, str]) -> None:
     assert (await ask("/either", headers)).status_code == 200
 
 
-@pytest.mark.parametrize("given", ["", "Basic !", "Basic /w==", "Bearer ada"])
+@pytest.mark.parametrize("given", ["", "Basic !", "Basic /w==", "Basic ", "Bearer ada"])
 async def test_each_scheme_has_its_challenge(given: str) -> None:
     response = await ask("/either", {"Authorization": given})
     assert response.status_code == 401
     assert response.headers["www-authenticate"].startswith('Basic realm="basic"')
+
+
+async def test_empty_key_is_missing() -> None:
+    """An owner's lookup may find somebody without a key."""
+    assert (await ask("/either", {"X-API-Key": ""})).status_code == 401
+    assert (await ask("/session", {"Cookie": "session="})).status_code == 401
 
 
 async def test_cookie_is_a_scheme() -> None:

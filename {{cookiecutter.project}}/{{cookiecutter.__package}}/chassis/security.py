@@ -72,7 +72,7 @@ class Basic(Scheme):
     def read_credentials(self, request: Request[Any]) -> str | None:
         try:
             given = super().read_credentials(request) or ""
-            return b64decode(given, validate=True).decode() or None
+            return b64decode(given, validate=True).decode()
         except ValueError:
             return None
 
@@ -104,7 +104,7 @@ async def authenticate(request: Request[Any], schemes: Sequence[Scheme | None]) 
     for scheme in filter(None, schemes):
         if scheme.find_user:
             credentials = scheme.read_credentials(request)
-            if credentials is None:
+            if not credentials:
                 continue
             user = await scheme.find_user(request, credentials)
             if user is None:
