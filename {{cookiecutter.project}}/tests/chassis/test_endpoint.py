@@ -1,9 +1,13 @@
 import threading
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
 from typing import Any
 
 import httpx
 import msgspec
+import pytest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.routing import Route
 
@@ -34,11 +38,49 @@ def name_thread(request: Request[Any]) -> str:
     return threading.current_thread().name
 
 
+def pass_on(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+        return function(*args, **kwargs)
+
+    return call
+
+
+def in_a_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    @wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        return await run_in_threadpool(function, *args, **kwargs)
+
+    return call
+
+
+@endpoint()
+@pass_on
+async def name_passed_on(request: Request[Any], name: str) -> str:
+    """Name, by a coroutine function in a plain wrapper"""
+    return name
+
+
+@endpoint()
+@pass_on
+@in_a_thread
+def name_in_a_thread(request: Request[Any], name: str) -> str:
+    """Name, by a plain function in two wrappers"""
+    return name
+
+
+class Called:
+    async def __call__(self, request: Request[Any]) -> str:
+        return ""
+
+
 app = Starlette(
     routes=[
         Route("/swap/{left}", swap, methods=["POST"]),
         Route("/create", create),
         Route("/thread", name_thread),
+        Route("/passed_on", name_passed_on),
+        Route("/in_a_thread", name_in_a_thread),
     ],
     exception_handlers=errors.handlers,
 )
@@ -74,3 +116,14 @@ async def test_created_is_201_with_its_location() -> None:
 
 async def test_plain_function_runs_in_a_thread() -> None:
     assert (await ask("GET", "/thread")).json() != threading.main_thread().name
+
+
+@pytest.mark.parametrize("path", ["/passed_on", "/in_a_thread"])
+async def test_wrapper_may_be_plain_around_what_is_async(path: str) -> None:
+    assert (await ask("GET", f"{path}?name=Ada")).json() == "Ada"
+
+
+@pytest.mark.parametrize("function", [Called(), partial(pass_on, name_thread)])
+def test_what_is_no_function_is_told(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="is no function"):
+        endpoint()(function)

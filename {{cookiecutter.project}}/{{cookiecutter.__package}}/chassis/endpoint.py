@@ -46,6 +46,8 @@ def endpoint(
     schemes = (security,) if isinstance(security, Scheme) else tuple(security)
 
     def decorate(function: Callable[..., Any]) -> Endpoint:
+        if not hasattr(function, "__qualname__"):
+            raise TypeError(f"{function!r} is no function")
         try:
             operation = read_signature(function, problems, query_body, schemes)
         except (TypeError, NameError) as error:
@@ -56,7 +58,9 @@ def endpoint(
         no_content = Result(204) in operation.results
         media_type = operation.media_type
         encode = msgspec.json.encode if is_json(media_type) else None
-        asynchronous = inspect.iscoroutinefunction(function)
+        # A decorator's wrapper is often a `def` that returns what its coroutine function does.
+        inner = inspect.unwrap(function, stop=inspect.iscoroutinefunction)
+        asynchronous = inspect.iscoroutinefunction(inner)
         call = function if asynchronous else partial(run_in_threadpool, function)
 
         @wraps(function)
