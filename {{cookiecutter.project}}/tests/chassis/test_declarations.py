@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any
+from enum import Enum
+from typing import Annotated, Any, Literal
 
 import httpx
 import msgspec
@@ -27,6 +29,10 @@ from {{ cookiecutter.__package }}.chassis.markers import (
 Tenant = Annotated[int, Meta(ge=1), Header("X-Tenant")]
 
 
+class Color(Enum):
+    RED = "red"
+
+
 class Login(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1)]
     remember: bool = False
@@ -36,6 +42,23 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
     title: str
     file: UploadFile
+
+
+class Profile(msgspec.Struct, forbid_unknown_fields=True):
+    age: int | None = None
+    born: date | None = None
+    color: Color = Color.RED
+    numbers: list[int] = []
+    agree: bool = False
+    name: str = "nobody"
+    size: Literal["", "large"] = "large"
+    note: Annotated[str, Meta(min_length=1)] | None = None
+
+
+class Terms(msgspec.Struct):
+    agree: bool
+    year: int
+    option: bool | Literal["on"] = False
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +87,18 @@ async def read(
 async def log_in(request: Request[Any], form: Annotated[Login, Form()]) -> Login:
     """Log in"""
     return form
+
+
+@endpoint()
+async def fill_in(request: Request[Any], form: Annotated[Profile, Form()]) -> Profile:
+    """Fill in"""
+    return form
+
+
+@endpoint()
+async def agree(request: Request[Any], form: Annotated[Terms, Form()]) -> list[Any]:
+    """Agree"""
+    return [form.agree, form.year, form.option]
 
 
 @endpoint()
@@ -147,7 +182,7 @@ async def keep_optionally(
 
 
 functions = [log_in, upload, count, perhaps, patch, order, keep, note, label]
-functions += [log_in_optionally, keep_optionally]
+functions += [log_in_optionally, keep_optionally, fill_in, agree]
 app = Starlette(
     routes=[
         Route("/read", read),
@@ -220,6 +255,25 @@ async def test_form() -> None:
 async def test_wrong_field_of_a_form_is_named(data: dict[str, Any], field: str) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert await find_places("/log_in", data=data, headers=headers) == {("body", field)}
+
+
+async def test_field_that_is_left_empty_is_not_given() -> None:
+    """Where an empty text is none of its values."""
+    empty = dict.fromkeys(["age", "born", "color", "numbers", "agree"], "")
+    answer = await ask("/fill_in", data={**empty, "name": "", "size": ""})
+    assert answer.json() == {
+        **{"age": None, "born": None, "color": "red", "numbers": [], "agree": False},
+        **{"name": "", "size": "", "note": None},
+    }
+    assert await find_places("/fill_in", data={"note": ""}) == {("body", "note")}
+    places = {("body", "agree"), ("body", "year")}
+    assert await find_places("/agree", data={"agree": "", "year": ""}) == places
+
+
+async def test_box_that_is_checked_is_true() -> None:
+    data = {"agree": "on", "year": "2000", "option": "on"}
+    assert (await ask("/agree", data=data)).json() == [True, 2000, "on"]
+    assert await find_places("/agree", data={**data, "year": "on"}) == {("body", "year")}
 
 
 async def test_file_of_a_form() -> None:
@@ -333,7 +387,9 @@ async def list_in_a_cookie(request: Request[Any], a: Annotated[list[str], Cookie
     pass
 
 
-async def text_of_a_number(request: Request[Any], body: Annotated[int, Media("text/plain")]) -> None:
+async def text_of_a_number(
+    request: Request[Any], body: Annotated[int, Media("text/plain")]
+) -> None:
     pass
 
 

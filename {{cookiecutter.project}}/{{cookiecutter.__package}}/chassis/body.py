@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from .errors import Invalid, Violation
-from .fields import find_lists
+from .fields import find_lists, read_controls
 from .parse import collect
 from .violations import convert_texts, invalid, is_finite
 
@@ -84,9 +84,11 @@ def parse_json(content: bytes, body: Body) -> Any:
 async def parse_form(request: Request[Any], model: type[msgspec.Struct]) -> msgspec.Struct:
     """Of a file that was not chosen, browsers send an empty one without a name."""
     form = await request.form()
+    meant = read_controls(model)
     pairs = [
-        (name, value)
+        (name, meant.get((name, value), value))
         for name, value in form.multi_items()
         if not isinstance(value, UploadFile) or value.filename or value.size
     ]
+    pairs = [(name, value) for name, value in pairs if value is not None]
     return convert_texts(collect(pairs, find_lists(model), "body"), model, "body")

@@ -59,6 +59,31 @@ def is_list(type_: Any) -> bool:
     return isinstance(type_, types.CollectionType | types.TupleType)
 
 
+@cache
+def read_controls(model: type[msgspec.Struct]) -> dict[tuple[str, Any], str | None]:
+    """By a field's name, what browsers send that is no text of its type, and what it means.
+
+    What is left empty is not given, None, where it need not be; a box that is checked is `on`.
+    """
+    meant: dict[tuple[str, Any], str | None] = {}
+    info: Any = types.type_info(model)
+    for field in info.fields:
+        kinds = [*flatten(field.type)]
+        if not field.required and not any(takes(each, "") for each in kinds):
+            meant[field.encode_name, ""] = None
+        if types.BoolType() in kinds and not any(takes(each, "on") for each in kinds):
+            meant[field.encode_name, "on"] = "true"
+    return meant
+
+
+def takes(type_: Any, text: str) -> bool:
+    if isinstance(type_, types.EnumType):
+        return text in [each.value for each in type_.cls]
+    if isinstance(type_, types.LiteralType):
+        return text in type_.values
+    return isinstance(type_, types.StrType | types.AnyType | types.BytesType)
+
+
 def has_files(model: type[msgspec.Struct]) -> bool:
     """Of a form, a query or headers. Raises `TypeError` where no text can give a field."""
     files = False
