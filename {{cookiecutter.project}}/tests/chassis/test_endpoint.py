@@ -1,5 +1,7 @@
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from decimal import Decimal
 from functools import partial, wraps
 from typing import Any
 
@@ -69,6 +71,17 @@ def name_in_a_thread(request: Request[Any], name: str) -> str:
     return name
 
 
+@endpoint()
+async def weigh(
+    request: Request[Any],
+    count: int = 0,
+    weight: float = 0,
+    price: Decimal = Decimal(0),
+    since: datetime | None = None,
+) -> None:
+    """Weigh"""
+
+
 class Called:
     async def __call__(self, request: Request[Any]) -> str:
         return ""
@@ -79,6 +92,7 @@ app = Starlette(
         Route("/swap/{left}", swap, methods=["POST"]),
         Route("/create", create),
         Route("/thread", name_thread),
+        Route("/weigh", weigh),
         Route("/passed_on", name_passed_on),
         Route("/in_a_thread", name_in_a_thread),
     ],
@@ -105,6 +119,19 @@ async def test_path_parameter_is_not_taken_from_the_query() -> None:
     response = await ask("POST", "/swap/1?left=5", json={"first": 4})
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "left"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("count=1e0", "Expected `int`, in digits alone"),
+        ("weight=inf", "Expected `float`, a finite number"),
+        ("price=nan", "Expected `Decimal`, a finite number"),
+        ("since=5", "Expected `datetime`, and no number"),
+    ],
+)
+async def test_what_is_inexact_is_told(query: str, told: str) -> None:
+    assert (await ask("GET", f"/weigh?{query}")).json()["errors"][0]["detail"] == told
 
 
 async def test_created_is_201_with_its_location() -> None:

@@ -101,7 +101,8 @@ def find_fault(value: Any, type_: Any, strict: bool) -> str:
         return str(error)
     if is_finite(converted) if strict else is_exact(converted, value):
         return ""
-    exact = "in digits alone" if type(converted) is int else "finite, and no number for a time"
+    exact = "in digits alone" if type(converted) is int else "a finite number"
+    exact = "and no number" if isinstance(converted, datetime | time | timedelta) else exact
     return f"Expected `{type(converted).__name__}`, {exact}"
 
 
