@@ -1,5 +1,6 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +25,8 @@ from {{ cookiecutter.__package }}.chassis.markers import (
     Header,
     Media,
     Query,
+    find_markers,
+    lift_markers,
 )
 
 Tenant = Annotated[int, Meta(ge=1), Header("X-Tenant")]
@@ -345,6 +348,14 @@ async def test_text_may_be_left_out() -> None:
 async def test_text_is_held_to_its_type() -> None:
     headers = {"Content-Type": "text/plain"}
     assert await find_places("/label", content="four", headers=headers) == {("body", "")}
+
+
+@pytest.mark.skipif(not hasattr(typing, "TypeAliasType"), reason="Python 3.12 has it")
+def test_marker_of_an_alias_holds() -> None:
+    """As in `type Alias = Tenant`."""
+    alias = vars(typing)["TypeAliasType"]("Alias", Tenant)
+    for each in (alias, alias | None):
+        assert find_markers(lift_markers(each), Header) == [Header("X-Tenant")]
 
 
 async def unannotated(request: Request[Any], left) -> None:  # type: ignore[no-untyped-def]

@@ -48,6 +48,8 @@ def find_markers(annotation: Any, *kinds: Any) -> list[Any]:
 
 def lift_markers(annotation: Any) -> Any:
     """With those of a union's members around the whole: `Tenant | None` is where `Tenant` is."""
+    if not get_args(annotation):  # `type Tenant = …`
+        annotation = getattr(annotation, "__value__", annotation)
     members = options(annotation)
     for each in members if len(members) > 1 else ():
         for marker in find_markers(lift_markers(each), Query, Header, Cookie, Form, Media):
