@@ -5,9 +5,9 @@ route names comes from the path, `body` is the JSON body, what `markers.py` mark
 it says, any other comes from the query string. The annotation of the result is that of the answer.
 """
 
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial, wraps
+from inspect import iscoroutinefunction, unwrap
 from typing import Any
 
 import msgspec
@@ -59,8 +59,7 @@ def endpoint(
         media_type = operation.media_type
         encode = msgspec.json.encode if is_json(media_type) else None
         # A decorator's wrapper is often a `def` that returns what its coroutine function does.
-        inner = inspect.unwrap(function, stop=inspect.iscoroutinefunction)
-        asynchronous = inspect.iscoroutinefunction(inner)
+        asynchronous = iscoroutinefunction(unwrap(function, stop=iscoroutinefunction))
         call = function if asynchronous else partial(run_in_threadpool, function)
 
         @wraps(function)

@@ -105,12 +105,11 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
         if others or not hasattr(model, "__struct_fields__"):
             raise TypeError("a form is one msgspec `Struct`")
         return Body(parameter.name, model, FORM[1:] if has_files(model) else FORM, default)
-    media_types = find_media_types(annotation) or ["application/json"]
+    media_types = tuple(find_media_types(annotation)) or ("application/json",)
     if not is_json(media_types[0]) and types not in ([str], [bytes]):
         raise TypeError(f"a body of {media_types[0]} is `str` or `bytes`")
     has_decimals = "'decimal'" in repr(describe_types([annotation]))
-    is_text = types == [str]
-    return Body(parameter.name, annotation, tuple(media_types), default, has_decimals, is_text)
+    return Body(parameter.name, annotation, media_types, default, has_decimals, types == [str])
 
 
 def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
