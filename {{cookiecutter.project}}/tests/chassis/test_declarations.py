@@ -370,6 +370,12 @@ async def two_bodies(request: Request[Any], body: Login, form: Annotated[Login, 
     pass
 
 
+async def one_name(
+    request: Request[Any], a: Annotated[str, Header("X")], b: Annotated[str, Header("X")]
+) -> None:
+    pass
+
+
 async def two_places(request: Request[Any], a: Annotated[str, Header(), Cookie()]) -> None:
     pass
 
@@ -410,6 +416,7 @@ async def text_of_a_number(
         (unannotated, "`left` must be annotated"),
         (without_a_result, "the result must be annotated"),
         (two_bodies, "`body` and `form` are two bodies"),
+        (one_name, "Multiple fields rename to the same name"),
         (two_places, "`a` comes from two places"),
         (any_number, "cannot be given by its name"),
         (file_in_a_query, "a file comes from a form"),

@@ -50,7 +50,7 @@ def endpoint(
             raise TypeError(f"{function!r} is no function")
         try:
             operation = read_signature(function, problems, query_body, schemes)
-        except (TypeError, NameError) as error:
+        except (TypeError, NameError, ValueError) as error:
             where = f"{function.__module__}.{function.__qualname__}"
             raise TypeError(f"{where}: {error}") from None
         model, lists, body = operation.parameters, operation.lists, operation.body

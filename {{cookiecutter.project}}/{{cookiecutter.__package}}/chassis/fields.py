@@ -36,9 +36,6 @@ def define(name: str, fields: list[Any]) -> type[msgspec.Struct] | None:
     if not fields:
         return None
     model = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
-    names = model.__struct_encode_fields__
-    if len(set(names)) < len(names):
-        raise TypeError(f"two parameters have one name among {', '.join(names)}")
     if has_files(model):
         raise TypeError("a file comes from a form")
     return model

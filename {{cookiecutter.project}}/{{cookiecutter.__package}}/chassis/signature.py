@@ -55,7 +55,7 @@ def read_signature(
     query_body: bool,
     security: tuple[Scheme | None, ...],
 ) -> Operation:
-    """Raises `TypeError` or `NameError` where it cannot work."""
+    """Raises `TypeError`, `NameError` or `ValueError` where it cannot work."""
     hints = get_type_hints(function, include_extras=True)
     parameters = [*inspect.signature(function).parameters.values()]
     own = parameters[2 if parameters and parameters[0].name == "self" else 1 :]
