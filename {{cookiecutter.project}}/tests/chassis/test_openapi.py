@@ -58,6 +58,7 @@ ROUTES = [
     Route("/pets", create_pet, methods=["POST"]),
     Route("/plain", undescribed),
     Host("shop.example.com", Router([Mount("/shop", routes=[Route("/price", read_price)])])),
+    Route("/pets", list_pets, methods=["PURGE"]),
     Mount("/v1", routes=[Route("/pets/{pet_id}", read_pet), Route("/plain", undescribed)]),
 ]
 
@@ -103,6 +104,10 @@ def test_decimal_is_no_other_text() -> None:
 
 def test_route_that_is_no_endpoint_is_left_out() -> None:
     assert describe_routes()["paths"].keys() == {"/pets", "/shop/price", "/v1/pets/{pet_id}"}
+
+
+def test_method_that_openapi_does_not_know_is_left_out() -> None:
+    assert describe_routes()["paths"]["/pets"].keys() == {"get", "post"}
 
 
 async def test_document_is_served() -> None:

@@ -12,13 +12,11 @@ from starlette.routing import BaseRoute, Route
 
 from {{ cookiecutter.__package }}.chassis.endpoint import operations
 from {{ cookiecutter.__package }}.chassis.limits import MAX_BODY_SIZE
-from {{ cookiecutter.__package }}.chassis.openapi import (
-    METHODS,
-    find_operations,
-)
+from {{ cookiecutter.__package }}.chassis.openapi import find_operations
 from {{ cookiecutter.__package }}.chassis.route_limits import find_limits
 from {{ cookiecutter.__package }}.chassis.routes import (
     CONVERTOR,
+    METHODS,
     match_routes,
     walk_routes,
 )
@@ -50,14 +48,15 @@ def find_described(route: BaseRoute) -> set[str]:
     """The methods for which it has an `@endpoint`."""
     if not isinstance(route, Route) or not route.include_in_schema:
         return set()
+    methods = [method.upper() for method in METHODS]
     if isclass(route.endpoint):
-        functions = {name.upper(): each for name, each in vars(route.endpoint).items()}
+        functions = {name: getattr(route.endpoint, name.lower(), None) for name in methods}
     else:
-        functions = dict.fromkeys((route.methods or set()) - {"HEAD"}, route.endpoint)
+        functions = dict.fromkeys((route.methods or set()).intersection(methods), route.endpoint)
     return {
         name
         for name, each in functions.items()
-        if callable(each) and unwrap(each, stop=operations.__contains__) in operations
+        if each and unwrap(each, stop=operations.__contains__) in operations
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import metadata
-from inspect import isclass, unwrap
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,12 +28,11 @@ from .endpoint import operations
 from .errors import Problem
 from .operation import Schema, describe_operation, types_of
 from .route_limits import map_limits
-from .routes import CONVERTOR, walk_routes
+from .routes import CONVERTOR, find_functions, walk_routes
 from .signature import Operation, describe_types
 
 # Of any endpoint; middleware adds the statuses of its attribute `problems`.
 PROBLEMS = frozenset({400, 422, 500})
-METHODS = ("get", "post", "put", "patch", "delete")
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +66,6 @@ def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
                 yield Described(path, method, own)
             else:
                 logger.debug("%s %s is not in the OpenAPI document", method.upper(), path)
-
-
-def find_functions(route: Route) -> list[tuple[str, Any]]:
-    cls = route.endpoint
-    if isclass(cls):
-        return [(name, getattr(cls, name)) for name in METHODS if hasattr(cls, name)]
-    return [(name.lower(), cls) for name in sorted((route.methods or {"GET"}) - {"HEAD"})]
 
 
 def check(path: str, method: str, operation: Operation) -> None:

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from inspect import isclass
+from typing import Any
 
-from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.routing import BaseRoute, Host, Match, Mount, Route
 from starlette.types import Scope
 
 CONVERTOR = re.compile(r":\w+}")
+# Those that OpenAPI 3.1 knows, but for HEAD, which a GET answers.
+METHODS = ("get", "post", "put", "patch", "delete", "options", "trace")
 
 
 def walk_routes(
@@ -19,6 +23,14 @@ def walk_routes(
             yield from walk_routes(route.routes, path, *above, route)
         else:
             yield path or "/", route, above
+
+
+def find_functions(route: Route) -> list[tuple[str, Any]]:
+    """What answers each of `METHODS`."""
+    cls = route.endpoint
+    if isclass(cls):
+        return [(name, getattr(cls, name)) for name in METHODS if hasattr(cls, name)]
+    return [(name, cls) for name in METHODS if name.upper() in (route.methods or {"GET"})]
 
 
 def match_routes(
