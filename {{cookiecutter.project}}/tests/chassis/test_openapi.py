@@ -23,6 +23,7 @@ DISTRIBUTION = "{{ cookiecutter.__package }}"
 
 class Pet(msgspec.Struct):
     name: str
+    ages: tuple[int, ...] = ()
 
 
 @endpoint(404)
@@ -32,7 +33,9 @@ async def read_pet(request: Request[Any], pet_id: Id) -> Pet:
 
 
 @endpoint()
-async def list_pets(request: Request[Any], limit: Limit = 10) -> list[Pet]:
+async def list_pets(
+    request: Request[Any], limit: Limit = 10, tags: tuple[str, ...] = ()
+) -> list[Pet]:
     """List pets"""
     return []
 
@@ -104,6 +107,14 @@ def test_decimal_is_no_other_text() -> None:
 
 def test_route_that_is_no_endpoint_is_left_out() -> None:
     assert describe_routes()["paths"].keys() == {"/pets", "/shop/price", "/v1/pets/{pet_id}"}
+
+
+def test_document_is_plain_json() -> None:
+    """Where a default is a tuple too."""
+    document = describe_routes()
+    assert document["components"]["schemas"]["Pet"]["properties"]["ages"]["default"] == []
+    tags = document["paths"]["/pets"]["get"]["parameters"][1]
+    assert tags["schema"]["default"] == []
 
 
 def test_method_that_openapi_does_not_know_is_left_out() -> None:

@@ -115,13 +115,15 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
         schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
     project = metadata(distribution)
     title, version, summary = (project[name] for name in ("Name", "Version", "Summary"))
-    return {
+    document: Schema = {
         "openapi": "3.1.1",
         "info": {"title": title, "version": version, "description": summary},
         **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": schemes},
     }
+    plain: Schema = msgspec.json.decode(msgspec.json.encode(document))  # A default may be a tuple.
+    return plain
 
 
 def build_routes(distribution: str) -> list[Route]:

@@ -85,7 +85,7 @@ def describe_default(field: msgspec.structs.FieldInfo) -> Schema:
         value = field.default_factory()
     if value is msgspec.NODEFAULT or value is msgspec.UNSET:
         return {}
-    return {"default": msgspec.to_builtins(value)}
+    return {"default": value}
 
 
 def describe_results(operation: Operation, method: str, schema_of: Describe) -> Schema:
