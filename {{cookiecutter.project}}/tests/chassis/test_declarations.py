@@ -87,6 +87,12 @@ async def read(
 
 
 @endpoint()
+async def tag(request: Request[Any], tags: tuple[int, ...] = ()) -> list[int]:
+    """Tag"""
+    return [*tags]
+
+
+@endpoint()
 async def log_in(request: Request[Any], form: Annotated[Login, Form()]) -> Login:
     """Log in"""
     return form
@@ -190,6 +196,7 @@ app = Starlette(
     routes=[
         Route("/read", read),
         Route("/read_optional", read_optional),
+        Route("/tags", tag),
         *(Route(f"/{each.__name__}", each, methods=["POST"]) for each in functions),
     ],
     exception_handlers=errors.handlers,
@@ -237,6 +244,10 @@ async def test_marker_of_an_optional_body_holds() -> None:
     headers = {"Content-Type": "image/png"}
     assert (await ask("/keep_optionally", content=b"\xff", headers=headers)).json() == 1
     assert (await ask("/keep_optionally")).json() == 0
+
+
+async def test_wrong_element_of_a_tuple_is_named() -> None:
+    assert await find_places("/tags?tags=1&tags=2.0", "GET") == {("query", "tags[1]")}
 
 
 async def test_form() -> None:

@@ -112,7 +112,7 @@ def find_inner(
     if get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     arguments = [each for each in get_args(type_) if each not in (NoneType, msgspec.UnsetType)]
-    if isinstance(value, list) and get_origin(type_) in {list, set, frozenset}:
+    if type(value) is list and (... in arguments or get_origin(type_) in {list, set, frozenset}):
         for number, each in enumerate(value[:MOST_ELEMENTS]):
             yield from find_violations(each, arguments[0], strict, f"{place}[{number}]", levels)
     elif isinstance(value, dict) and get_origin(type_) is dict:
