@@ -1,20 +1,22 @@
 import json
 import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 import msgspec
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Host, Mount, Route, Router
+from starlette.routing import BaseRoute, Host, Mount, Route, Router
 
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
 from {{ cookiecutter.__package }}.chassis.openapi import (
     build_document,
     build_routes,
+    read_operations,
 )
 from {{ cookiecutter.__package }}.chassis.parse import Id, Limit
 
@@ -56,7 +58,7 @@ async def undescribed(request: Request[Any]) -> Response:
     return Response()
 
 
-ROUTES = [
+ROUTES: list[BaseRoute] = [
     Route("/pets", list_pets),
     Route("/pets", create_pet, methods=["POST"]),
     Route("/plain", undescribed),
@@ -66,8 +68,30 @@ ROUTES = [
 ]
 
 
-def describe_routes() -> dict[str, Any]:
-    document = build_document(Starlette(routes=ROUTES), DISTRIBUTION)
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+
+
+Twin: Any = msgspec.defstruct("Pet", [("age", int)], module="twins")
+
+
+@endpoint()
+async def list_page(request: Request[Any]) -> Page[Pet]:
+    """List a page"""
+    return Page([])
+
+
+@endpoint()
+async def list_twins(request: Request[Any]) -> Page[Twin]:
+    """List a page of others"""
+    return Page([])
+
+
+def describe_routes(routes: list[BaseRoute] = ROUTES) -> dict[str, Any]:
+    document = build_document(Starlette(routes=routes), DISTRIBUTION)
     OpenAPIV31SpecValidator(document).validate()
     return document
 
@@ -92,6 +116,15 @@ def test_route_of_one_host_may_be_nowhere() -> None:
     paths = describe_routes()["paths"]
     assert "404" in paths["/shop/price"]["get"]["responses"]
     assert "404" not in paths["/pets"]["get"]["responses"]
+
+
+def test_generics_of_two_types_of_one_name_end_the_start() -> None:
+    """Where each alone is well."""
+    routes = [Route("/pets", list_page), Route("/twins", list_twins)]
+    for route in routes:
+        read_operations([route])
+    with pytest.raises(TypeError, match=r"Page\[\S+test_openapi\.Pet\] and \S+Page\[twins\.Pet\]"):
+        read_operations(routes)
 
 
 def test_decimal_is_no_other_text() -> None:

@@ -24,12 +24,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Route
 
+from .components import describe_types
 from .endpoint import operations
 from .errors import Problem
 from .operation import Schema, describe_operation, types_of
 from .route_limits import map_limits
 from .routes import CONVERTOR, find_functions, walk_routes
-from .signature import Operation, describe_types
+from .signature import Operation
 
 # Of any endpoint; middleware adds the statuses of its attribute `problems`.
 PROBLEMS = frozenset({400, 422, 500})
@@ -84,10 +85,11 @@ def check(path: str, method: str, operation: Operation) -> None:
 
 
 def read_operations(routes: Sequence[BaseRoute]) -> list[Described]:
-    """Raises `TypeError` as `check` does."""
+    """Raises `TypeError` as `check` and `describe_types` do."""
     described = list(find_operations(routes))
     for each in described:
         check(*each)
+    describe_types(type_ for each in described for type_ in types_of(each.operation))
     return described
 
 

@@ -4,16 +4,16 @@ It is read once, when the function is decorated. What cannot work is a `TypeErro
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import NoneType
 from typing import Any, get_type_hints
 
 import msgspec
-from starlette.datastructures import UploadFile
 
 from .body import FORM, Body, is_json
+from .components import describe_types
 from .fields import define, find_lists, has_files, read_default
 from .markers import Cookie, Form, Header, Media, Query, find_markers, lift_markers, options
 from .results import Result, find_media_types, read_results
@@ -45,7 +45,6 @@ class Operation:
         return next((r.media_type for r in self.results[::-1] if r.media_type), "application/json")
 
 
-DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 NOTHING = msgspec.defstruct("Nothing", [], forbid_unknown_fields=True)
 
 
@@ -110,28 +109,3 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
         raise TypeError(f"a body of {media_types[0]} is `str` or `bytes`")
     has_decimals = "'decimal'" in repr(describe_types([annotation]))
     return Body(parameter.name, annotation, media_types, default, has_decimals, types == [str])
-
-
-def describe_types(annotations: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """The JSON schema of each, and the components that they share."""
-    schemas, components = msgspec.json.schema_components(
-        annotations, schema_hook=describe_file, ref_template="#/components/schemas/{name}"
-    )
-    describe_decimals([*schemas, components])
-    return schemas, components
-
-
-def describe_decimals(schema: Any) -> None:
-    """What is one, which JSON Schema has no format for: by itself it would be any text."""
-    if isinstance(schema, dict):
-        if schema.get("format") == "decimal":
-            schema["pattern"] = DECIMAL
-        schema = [*schema.values()]
-    for each in schema if isinstance(schema, list) else ():
-        describe_decimals(each)
-
-
-def describe_file(type_: type) -> dict[str, Any]:
-    if type_ is UploadFile:
-        return {"type": "string", "format": "binary"}
-    raise NotImplementedError

@@ -1,0 +1,45 @@
+"""The JSON schemas of types, and the components that they share."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from starlette.datastructures import UploadFile
+
+DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def describe_types(
+    annotations: Iterable[Any], twin: Any = None
+) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The JSON schema of each, and the components that they share.
+
+    Raises `TypeError` where msgspec has one name for two: a generic of two types of one name.
+    """
+    types = [*annotations]
+    try:
+        schemas, components = msgspec.json.schema_components(
+            types, schema_hook=describe_file, ref_template="#/components/schemas/{name}"
+        )
+    except KeyError as error:  # The name is the last one's, the first is missed.
+        if twin:
+            raise TypeError(f"the schema has one name for {twin} and {error.args[0]}") from None
+        return describe_types(types[::-1], error.args[0])
+    describe_decimals([*schemas, components])
+    return schemas, components
+
+
+def describe_decimals(schema: Any) -> None:
+    """What is one, which JSON Schema has no format for: by itself it would be any text."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            schema["pattern"] = DECIMAL
+        schema = [*schema.values()]
+    for each in schema if isinstance(schema, list) else ():
+        describe_decimals(each)
+
+
+def describe_file(type_: type) -> dict[str, Any]:
+    if type_ is UploadFile:
+        return {"type": "string", "format": "binary"}
+    raise NotImplementedError
