@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.routing import Host, Route, Router
 
 from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
@@ -87,8 +87,22 @@ class Called:
         return ""
 
 
+@endpoint()
+async def repeat_tenant(request: Request[Any], tenant: str) -> str:
+    """Repeat the tenant"""
+    return tenant
+
+
+@endpoint()
+async def repeat(request: Request[Any], word: str = "none") -> str:
+    """Repeat a word"""
+    return word
+
+
+tenant_routes = [Route("/tenant", repeat_tenant), Route("/repeat", repeat)]
 app = Starlette(
     routes=[
+        Host("{tenant}.example.com", Router(tenant_routes)),
         Route("/swap/{left}", swap, methods=["POST"]),
         Route("/create", create),
         Route("/thread", name_thread),
@@ -132,6 +146,13 @@ async def test_path_parameter_is_not_taken_from_the_query() -> None:
 )
 async def test_what_is_inexact_is_told(query: str, told: str) -> None:
     assert (await ask("GET", f"/weigh?{query}")).json()["errors"][0]["detail"] == told
+
+
+async def test_parameter_of_a_host_is_taken_where_it_is_declared() -> None:
+    host = {"Host": "ada.example.com"}
+    assert (await ask("GET", "/tenant", headers=host)).json() == "ada"
+    assert (await ask("GET", "/repeat?word=a", headers=host)).json() == "a"
+    assert (await ask("GET", "/repeat?tenant=a", headers=host)).status_code == 422
 
 
 async def test_created_is_201_with_its_location() -> None:

@@ -54,6 +54,12 @@ async def read_price(request: Request[Any], most: Decimal | None = None) -> Deci
     return most or Decimal("1.50")
 
 
+@endpoint()
+async def read_shop(request: Request[Any], tenant: str) -> str:
+    """Read a shop"""
+    return tenant
+
+
 async def undescribed(request: Request[Any]) -> Response:
     return Response()
 
@@ -116,6 +122,13 @@ def test_route_of_one_host_may_be_nowhere() -> None:
     paths = describe_routes()["paths"]
     assert "404" in paths["/shop/price"]["get"]["responses"]
     assert "404" not in paths["/pets"]["get"]["responses"]
+
+
+def test_parameter_of_a_host_is_not_described() -> None:
+    hosted = Host("{tenant}.example.com", Router([Route("/shop", read_shop)]))
+    paths = describe_routes([hosted, Route("/shops", read_shop)])["paths"]
+    assert paths["/shop"]["get"]["parameters"] == []
+    assert paths["/shops"]["get"]["parameters"][0]["name"] == "tenant"
 
 
 def test_generics_of_two_types_of_one_name_end_the_start() -> None:

@@ -58,13 +58,16 @@ def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
         path, convertors = CONVERTOR.subn("}", path)
+        hosts = [each for each in above if isinstance(each, Host)]
+        host = frozenset(name for each in hosts for name in each.param_convertors)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
             if operation:  # What a convertor or a host does not take is found nowhere.
-                nowhere = [404] if convertors or any(isinstance(e, Host) for e in above) else []
+                nowhere = [404] if convertors or hosts else []
                 problems = (*operation.problems, *nowhere)
-                own = replace(operation, problems=problems, limits=limits.get(id(route), {}))
-                yield Described(path, method, own)
+                own = limits.get(id(route), {})
+                operation = replace(operation, problems=problems, limits=own, host=host)
+                yield Described(path, method, operation)
             else:
                 logger.debug("%s %s is not in the OpenAPI document", method.upper(), path)
 

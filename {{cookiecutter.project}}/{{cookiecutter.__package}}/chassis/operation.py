@@ -70,6 +70,8 @@ def describe_parameters(operation: Operation, path: str, schema_of: Describe) ->
     }
     for place, model in models.items():
         for field in msgspec.structs.fields(model) if model else ():
+            if place == "query" and field.encode_name in operation.host:
+                continue
             in_path = place == "query" and "{" + field.encode_name + "}" in path
             yield {
                 "name": field.encode_name,

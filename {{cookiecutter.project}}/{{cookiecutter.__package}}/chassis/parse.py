@@ -41,16 +41,17 @@ def parse_parameters(
     request: Request[Any], model: type[msgspec.Struct], query: dict[str, Any]
 ) -> dict[str, Any]:
     """The path and query parameters by name. Raises `Invalid`."""
-    path = request.path_params
     if not query and not model.__struct_fields__:
         return {}
+    known = model.__struct_encode_fields__
+    path = {  # It is the signature that says what it is, and which ones of a host it takes.
+        name: str(value) if type(value) in CONVERTED else value
+        for name, value in request.path_params.items()
+        if name in known
+    }
     if query.keys() & path:
         raise Invalid([Violation("query", name, "Is not known") for name in query.keys() & path])
-    values = query | path
-    for name, value in path.items():
-        if type(value) in CONVERTED:  # It is the signature that says what it is.
-            values[name] = str(value)
-    return msgspec.structs.asdict(convert_texts(values, model, "query", path))
+    return msgspec.structs.asdict(convert_texts(query | path, model, "query", path))
 
 
 def parse_query(query_string: bytes, lists: Container[str] = ()) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Operation:
     query_body: bool
     security: tuple[Scheme | None, ...]
     limits: Mapping[str, Any] = field(default_factory=dict)  # of the route
+    host: frozenset[str] = frozenset()  # the parameters that come from it
 
     @property
     def media_type(self) -> str:
