@@ -8,11 +8,14 @@ import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
+from {{ cookiecutter.__package }}.chassis.errors import handlers
 from {{ cookiecutter.__package }}.chassis.openapi import (
     build_document,
     build_routes,
@@ -74,6 +77,16 @@ ROUTES: list[BaseRoute] = [
 ]
 
 
+class Guard:
+    problems = (401,)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 T = TypeVar("T")
 
 
@@ -129,6 +142,29 @@ def test_parameter_of_a_host_is_not_described() -> None:
     paths = describe_routes([hosted, Route("/shops", read_shop)])["paths"]
     assert paths["/shop"]["get"]["parameters"] == []
     assert paths["/shops"]["get"]["parameters"][0]["name"] == "tenant"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route("/pets", list_pets, middleware=[Middleware(Guard)]),
+        Mount("/v1", routes=[Route("/pets", list_pets)], middleware=[Middleware(Guard)]),
+        Mount("/v1", Starlette(False, [Route("/pets", list_pets)], [Middleware(Guard)], handlers)),
+    ],
+)
+def test_problems_of_middleware_around_a_route_are_described(route: BaseRoute) -> None:
+    paths = describe_routes([route, Route("/open", list_pets)])["paths"]
+    [guarded] = [path for path in paths if "401" in paths[path]["get"]["responses"]]
+    assert guarded.endswith("/pets")
+
+
+def test_application_that_answers_errors_in_its_own_way_is_left_out() -> None:
+    pets = [Route("/pets", list_pets)]
+    plain = Mount("/plain", Starlette(routes=pets), middleware=[Middleware(Guard)])
+    known = Mount("/known", Starlette(routes=pets, exception_handlers=handlers))
+    assert describe_routes([Mount("/v1", routes=[plain, known])])["paths"].keys() == {
+        "/v1/known/pets"
+    }
 
 
 def test_generics_of_two_types_of_one_name_end_the_start() -> None:

@@ -11,6 +11,11 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 
 from {{ cookiecutter.__package }}.chassis.endpoint import operations
+from {{ cookiecutter.__package }}.chassis.layers import (
+    find_layers,
+    find_problems,
+    is_foreign,
+)
 from {{ cookiecutter.__package }}.chassis.limits import MAX_BODY_SIZE
 from {{ cookiecutter.__package }}.chassis.openapi import find_operations
 from {{ cookiecutter.__package }}.chassis.route_limits import find_limits
@@ -32,16 +37,20 @@ def fill(path: str) -> str:
     return PARAMETER.sub(lambda found: EXAMPLES.get(found[1], "1"), path)
 
 
-def find_paths(app: Starlette) -> list[str]:
-    """Of all routes but those of other hosts and applications, which have rules of their own."""
-    own = [route for route in app.routes if not isinstance(getattr(route, "app", None), Starlette)]
-    found = set()
-    for path, route, _ in walk_routes(own):
+def find_paths(app: Starlette) -> dict[str, set[int]]:
+    """Of all routes but those of other hosts and applications, which have rules of their own.
+
+    With the statuses by which what is around a route may refuse a request before it.
+    """
+    found: dict[str, set[int]] = {}
+    for path, route, above in walk_routes(app.routes):
+        layers = [*find_layers(*above, route)]
         scope = {"type": "http", "method": "GET", "path": fill(path), "headers": []}
         at_path = [other for _, other in match_routes(app.routes, scope)]
-        if isinstance(route, Route) and route in at_path:
-            found.add(path)
-    return sorted(found)
+        own = not any(isinstance(layer, Starlette) for layer in layers)
+        if own and isinstance(route, Route) and route in at_path:
+            found.setdefault(path, {401, 403}).update(find_problems(layers))
+    return found
 
 
 def find_described(route: BaseRoute) -> set[str]:
@@ -69,16 +78,18 @@ def is_open(operation: Operation) -> bool:
 async def test_unknown_method_is_405_and_options_204(
     app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    """Both say in `Allow` what the path takes."""
-    for path in find_paths(app):
+    """Both say in `Allow` what the path takes, but where a client is refused before."""
+    for path, refusals in find_paths(app).items():
         with subtests.test(path=path):
             refused = await client.request("BREW", fill(path))
+            assert refused.headers["content-type"] == "application/problem+json"
+            if refused.status_code in refusals:
+                continue
             asked = await client.options(fill(path))
             assert refused.status_code == 405
             assert asked.status_code == 204
             assert refused.headers["allow"] == asked.headers["allow"]
             assert {"OPTIONS"} < set(asked.headers["allow"].split(", "))
-            assert refused.headers["content-type"] == "application/problem+json"
 
 
 async def test_answers_have_security_headers(
@@ -94,16 +105,16 @@ async def test_answers_have_security_headers(
 async def test_unknown_query_parameter_is_422(
     app: Starlette, client: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    """But where a client must first say who it is, or a body in the query may have any field."""
+    """But where a client is refused before, or a body in the query may have any field."""
     described = {(path, method): each for path, method, each in find_operations(app.routes)}
-    for path in find_paths(app):
+    for path, refusals in find_paths(app).items():
         for method in METHODS:
             operation = described.get((CONVERTOR.sub("}", path), method))
             if not operation or is_open(operation):
                 continue
             with subtests.test(path=path, method=method):
                 response = await client.request(method, fill(path), params={"unknown": "1"})
-                if response.status_code not in {401, 403}:
+                if response.status_code not in refusals:
                     assert response.status_code == 422
                     violation = {"location": "query", "field": "unknown", "detail": "Is not known"}
                     assert violation in response.json()["errors"]
@@ -140,13 +151,14 @@ def test_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
 
 
 def test_document_has_every_endpoint(app: Starlette, document: dict[str, Any]) -> None:
-    """A route whose function is no `@endpoint` is left out."""
+    """Left out are functions that are no `@endpoint`, and applications with errors of their own."""
     documented = {
         (path, method.upper()) for path in document["paths"] for method in document["paths"][path]
     }
     described = {
         (CONVERTOR.sub("}", path), method)
-        for path, route, _ in walk_routes(app.routes)
+        for path, route, above in walk_routes(app.routes)
+        if not is_foreign(find_layers(*above))
         for method in find_described(route)
     }
     assert documented == described

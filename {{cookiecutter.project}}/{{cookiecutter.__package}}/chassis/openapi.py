@@ -18,8 +18,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Route
@@ -27,6 +25,7 @@ from starlette.routing import BaseRoute, Host, Route
 from .components import describe_types
 from .endpoint import operations
 from .errors import Problem
+from .layers import find_layers, find_problems, is_foreign
 from .operation import Schema, describe_operation, types_of
 from .route_limits import map_limits
 from .routes import CONVERTOR, find_functions, walk_routes
@@ -55,18 +54,19 @@ def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
     """Those that the document has; the others, plain routes of Starlette, are logged at debug."""
     limits = map_limits(routes)
     for path, route, above in walk_routes(routes):
-        if not isinstance(route, Route) or not route.include_in_schema:
+        layers = [*find_layers(*above, route)]
+        if not isinstance(route, Route) or not route.include_in_schema or is_foreign(layers):
             continue
         path, convertors = CONVERTOR.subn("}", path)
         hosts = [each for each in above if isinstance(each, Host)]
+        # What a convertor or a host does not take is found nowhere.
+        problems = find_problems(layers) | ({404} if convertors or hosts else set())
         host = frozenset(name for each in hosts for name in each.param_convertors)
         for method, function in find_functions(route):
             operation = operations.get(unwrap(function, stop=operations.__contains__))
-            if operation:  # What a convertor or a host does not take is found nowhere.
-                nowhere = [404] if convertors or hosts else []
-                problems = (*operation.problems, *nowhere)
-                own = limits.get(id(route), {})
-                operation = replace(operation, problems=problems, limits=own, host=host)
+            if operation:
+                every, own = (*operation.problems, *problems), limits.get(id(route), {})
+                operation = replace(operation, problems=every, limits=own, host=host)
                 yield Described(path, method, operation)
             else:
                 logger.debug("%s %s is not in the OpenAPI document", method.upper(), path)
@@ -96,11 +96,6 @@ def read_operations(routes: Sequence[BaseRoute]) -> list[Described]:
     return described
 
 
-def find_problems(middleware: Middleware) -> set[int]:
-    cls: Any = middleware.cls
-    return {401} if cls is AuthenticationMiddleware else set(getattr(cls, "problems", ()))
-
-
 def build_document(app: Starlette, distribution: str, root_path: str = "") -> Schema:
     """https://spec.openapis.org/oas/v3.1.1.html
 
@@ -110,7 +105,7 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
     types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]
     schemas, components = describe_types(types)
     ids = Counter(name for each in described for name in set(each.names()))
-    problems = PROBLEMS.union(*map(find_problems, app.user_middleware))
+    problems = PROBLEMS | find_problems([app])
     paths: dict[str, Schema] = {}
     schemes: Schema = {}
     for each in described:
@@ -120,15 +115,15 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
         schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
     project = metadata(distribution)
     title, version, summary = (project[name] for name in ("Name", "Version", "Summary"))
-    document: Schema = {
+    document = {
         "openapi": "3.1.1",
         "info": {"title": title, "version": version, "description": summary},
         **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": schemes},
     }
-    plain: Schema = msgspec.json.decode(msgspec.json.encode(document))  # A default may be a tuple.
-    return plain
+    # Plain data: a default may be a tuple.
+    return msgspec.json.decode(msgspec.json.encode(document), type=Schema)
 
 
 def build_routes(distribution: str) -> list[Route]:

@@ -10,6 +10,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .layers import find_layers
 from .routes import match_routes, walk_routes
 
 Limits = dict[str, Any]
@@ -42,13 +43,10 @@ def map_limits(routes: Iterable[BaseRoute]) -> dict[int, Limits]:
     found: dict[int, Limits] = {}
     for _, route, above in walk_routes(routes):
         own: Limits = {}
-        for each in (*above, route):
-            layer = getattr(each, "app", None)
-            while layer:
-                if isinstance(layer, RouteLimits | RequestBodyLimitMiddleware):
-                    given = {name: getattr(layer, name, None) for name in NAMES}
-                    own |= {name: value for name, value in given.items() if value is not None}
-                layer = getattr(layer, "app", None)
+        for layer in find_layers(*above, route):
+            if isinstance(layer, RouteLimits | RequestBodyLimitMiddleware):
+                given = {name: getattr(layer, name, None) for name in NAMES}
+                own |= {name: value for name, value in given.items() if value is not None}
         if own:
             found[id(route)] = own
     return found
