@@ -166,3 +166,12 @@ def test_import_of_what_is_above_is_found(
     where = f"{file}:{module.read_text().count(chr(10))} " if file.startswith("chassis") else ""
     with pytest.raises(AssertionError, match=f"(?s)exited 1.*{where}{found}"):
         run(faulty, "pytest", "-q", LAYERS, variables={"PYTHONPATH": str(faulty)})
+
+
+def test_import_for_types_alone_may_go_round(project: Path, tmp_path: Path) -> None:
+    owned = copy(project, tmp_path, {})
+    for name, other in [("home", "users"), ("users", "home")]:
+        module = owned / f"my_service/{name}.py"
+        code = f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import {other}\n"
+        module.write_text(f"{module.read_text()}{code}")
+    run(owned, "pytest", "-q", LAYERS, variables={"PYTHONPATH": str(owned)})
