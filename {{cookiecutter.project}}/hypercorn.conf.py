@@ -7,7 +7,7 @@ in a comment. https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuri
 from importlib.util import find_spec
 
 from {{ cookiecutter.__package }} import settings
-from {{ cookiecutter.__package }}.chassis import embedded, limits, logs
+from {{ cookiecutter.__package }}.chassis import embedded, limits, logs, server
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
 bind = [settings.HOST if settings.HOST.startswith("unix:") else f"{settings.HOST}:{settings.PORT}"]
@@ -41,6 +41,7 @@ include_server_header = False  # Of use to attackers alone; 5 µs a request.
 accesslog = None
 errorlog = logs.configure("{{ cookiecutter.__package }}", settings.LOG_LEVEL)
 loglevel = settings.LOG_LEVEL
+server.tell_failed_starts(bind + quic_bind)
 if settings.source.in_file:
     errorlog.info("Settings come from %s", settings.source.path.absolute())
 

@@ -73,6 +73,16 @@ def test_failed_start(
     assert seconds < 5
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_failed_start_of_hypercorn(extended: Path, postgres: Postgres, fault: str) -> None:
+    with fail(fault, postgres) as settings:
+        done = start(extended, HYPERCORN, **settings)
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert FAULTS[fault] in line.replace(r"\"", '"')
+    assert "Traceback" not in line
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_broken_migration(
     extended: Path, tmp_path: Path, figure: Callable[[str, str], None], workers: int

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from hypercorn.utils import LifespanFailureError
+
+from {{ cookiecutter.__package }}.chassis.server import describe_failure
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = [
@@ -121,3 +125,12 @@ def test_failed_start_is_a_failed_command(name: str, value: str, line: str) -> N
     assert done.returncode == 1
     assert done.stderr.startswith(line)
     assert done.stderr.count("\n") == 1
+
+
+def test_failed_start_is_told_by_what_its_error_says_first() -> None:
+    """PostgreSQL's errors have a detail and a hint in lines of their own."""
+    try:
+        raise RuntimeError("permission denied\nDETAIL:  It has no privilege.\nHINT:  Ask for one.")
+    except RuntimeError:
+        error = LifespanFailureError("startup", traceback.format_exc())
+    assert describe_failure(error) == "The start failed: RuntimeError: permission denied"

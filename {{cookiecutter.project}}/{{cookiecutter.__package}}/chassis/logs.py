@@ -90,7 +90,8 @@ class EventHandler(logging.Handler):
 def log_uncaught(
     type_: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    logger.error("An error was not caught", exc_info=(type_, error, trace))
+    if not issubclass(type_, KeyboardInterrupt):  # Ctrl-C is no error.
+        logger.error("An error was not caught", exc_info=(type_, error, trace))
 
 
 def log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:

@@ -4,9 +4,14 @@ On SIGTERM and SIGINT it tells /readyz, goes on serving until no request is in f
 """
 
 import asyncio
+import errno
+import logging
 import multiprocessing
+import re
 import signal
+import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hypercorn.asyncio import serve
@@ -17,7 +22,10 @@ from starlette.applications import Starlette
 from .drain import Drain
 from .logs import output
 
+NO_ADDRESS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
 
 
 def bind(file: Path) -> Config:
@@ -89,8 +97,32 @@ def run(app: Any, config: Config, drain: Drain, drain_timeout: float) -> None:
             runner.run(serve_until_drained(app, config, drain, drain_timeout))
         output.flush(seconds=1)  # A worker's exit does not: it is a fork.
     except LifespanFailureError as error:
-        stage = "start" if "startup" in str(error).partition(".")[0] else "end"
-        raise SystemExit(f"The {stage} failed: {str(error).splitlines()[-2]}") from None
+        raise SystemExit(describe_failure(error)) from None
+
+
+def describe_failure(error: LifespanFailureError) -> str:
+    """In a line: of its traceback, what comes first after the last place in the code."""
+    stage = "start" if "startup" in str(error).partition(".")[0] else "end"
+    *_, cause = re.split(r"^ .*\n", str(error), flags=re.M)
+    return f"The {stage} failed: {cause.partition(chr(10))[0]}"
+
+
+def tell_failed_starts(addresses: list[str]) -> None:
+    """Those of the command `hypercorn` itself, in a line too, where Python would print all."""
+    otherwise = sys.excepthook
+
+    def tell(type_: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        cause = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if isinstance(cause, LifespanFailureError):
+            logger.error("%s", describe_failure(cause))
+        elif isinstance(cause, OSError) and cause.errno in NO_ADDRESS:
+            logger.error("%s cannot be served: %s", ", ".join(addresses), cause.strerror)
+        else:
+            otherwise(type_, error, trace)
+
+    sys.excepthook = tell
 
 
 async def check_start(app: Starlette) -> None:
@@ -99,4 +131,5 @@ async def check_start(app: Starlette) -> None:
         async with app.router.lifespan_context(app):
             pass
     except Exception as error:
-        raise SystemExit(f"The start failed: {type(error).__name__}: {error}") from None
+        cause, *_ = f"{type(error).__name__}: {error}".splitlines()
+        raise SystemExit(f"The start failed: {cause}") from None
