@@ -64,6 +64,12 @@ def test_trust_in_the_system_verifies_the_host(query: str) -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
 
 
+def test_versions_of_tls_hold_with_trust_in_the_system() -> None:
+    versions = "ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3"
+    context = parse(f"{URL}?sslmode=verify-full&{versions}")["ssl"]
+    assert context.minimum_version is context.maximum_version is ssl.TLSVersion.TLSv1_3
+
+
 @pytest.mark.parametrize(
     ("url", "named"),
     [
@@ -79,6 +85,7 @@ def test_trust_in_the_system_verifies_the_host(query: str) -> None:
         ("postgresql://user:p4ss[x@host/db", "percent-encoded"),
         (f"{URL}?sslmode=strong", "sslmode"),
         (f"{URL}?sslmode=verify-ca", "sslrootcert"),
+        (f"{URL}?ssl_min_protocol_version=TLSv9", "ssl_min_protocol_version"),
         (f"{URL}?target_session_attrs=best", "target_session_attrs"),
         (f"{URL}?connect_timeout=soon", "connect_timeout"),
         (f"{URL}?sslrootcert=/no/ca.pem", "sslrootcert"),

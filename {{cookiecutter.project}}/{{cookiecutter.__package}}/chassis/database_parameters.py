@@ -16,6 +16,8 @@ CHOICES = {
         "prefer-standby",
     ],
     "sslnegotiation": ["postgres", "direct"],
+    "ssl_min_protocol_version": ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
+    "ssl_max_protocol_version": ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
     "pgbouncer": ["true", "false"],
 }
 

@@ -52,6 +52,11 @@ def take_context(given: dict[str, str]) -> ssl.SSLContext | None:
     check("sslcrl" not in given, "sslcrl needs sslrootcert")
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
+    # asyncpg reads these only where it makes the context.
+    if version := given.pop("ssl_min_protocol_version", ""):
+        context.minimum_version = ssl.TLSVersion[version.replace(".", "_")]
+    if version := given.pop("ssl_max_protocol_version", ""):
+        context.maximum_version = ssl.TLSVersion[version.replace(".", "_")]
     load_certificate(context, given)
     for name in ("sslrootcert", "sslcert", "sslkey", "sslpassword"):
         given.pop(name, None)
