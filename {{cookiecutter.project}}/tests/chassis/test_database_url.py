@@ -88,6 +88,7 @@ def test_versions_of_tls_hold_with_trust_in_the_system() -> None:
         (f"{URL}?ssl_min_protocol_version=TLSv9", "ssl_min_protocol_version"),
         (f"{URL}?target_session_attrs=best", "target_session_attrs"),
         (f"{URL}?connect_timeout=soon", "connect_timeout"),
+        (f"{URL}?statement_timeout=soon", "statement_timeout"),
         (f"{URL}?sslrootcert=/no/ca.pem", "sslrootcert"),
         (f"{URL}?sslcert=/no/cert.pem", "sslcert"),
         (f"{URL}?sslcrl=/no/crl.pem", "sslcrl"),
@@ -164,6 +165,21 @@ def test_limits_are_set_but_for_a_pooler() -> None:
     assert direct["server_settings"] == {"statement_timeout": "2s"}
     assert (direct["timeout"], direct["command_timeout"]) == (1.0, 2.25)
     assert (pooled["server_settings"], pooled["statement_cache_size"]) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "sent", "waited"),
+    [
+        ("statement_timeout=5000", {"statement_timeout": "5000"}, 5.25),
+        ("statement_timeout=1min", {"statement_timeout": "1min"}, 60.25),
+        ("statement_timeout=0", {"statement_timeout": "0"}, None),
+        ("options=-c%20statement_timeout%3D500ms", {"options": "-c statement_timeout=500ms"}, 0.75),
+        ("options=--statement-timeout%3D0", {"options": "--statement-timeout=0"}, None),
+    ],
+)
+def test_limit_of_the_url_holds(query: str, sent: dict[str, str], waited: float | None) -> None:
+    options = connect_options(f"{URL}?{query}")
+    assert (options["server_settings"], options["command_timeout"]) == (sent, waited)
 
 
 def test_password_is_not_shown() -> None:

@@ -4,6 +4,7 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
 
 import os
+import re
 
 CHOICES = {
     "sslmode": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -70,6 +71,21 @@ DROPPED_IF = {
     "sslcertmode": ["allow"],
     "replication": ["false", "off", "no", "0"],
 }
+
+UNITS = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def find_statement_timeout(settings: dict[str, str]) -> float | None:
+    """In seconds, by itself or in `options`, where the last one counts."""
+    option = r"(?:-c\s*|--)statement[_-]timeout=(\S*)"
+    values = re.findall(option, settings.get("options", ""), re.IGNORECASE)
+    if "statement_timeout" in settings:
+        values.append(settings["statement_timeout"])
+    if not values:
+        return None
+    if not (found := re.fullmatch(rf"(\d+\.?\d*) *({'|'.join(UNITS)})", values[-1])):
+        raise ValueError("statement_timeout must be milliseconds, or a time as 5s")
+    return float(found[1]) * UNITS[found[2]]
 
 
 def read_environment(given: dict[str, str]) -> dict[str, str]:

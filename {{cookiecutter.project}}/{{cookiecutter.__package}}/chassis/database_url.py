@@ -13,6 +13,7 @@ from .database_parameters import (
     READ_IN_URL,
     SAME,
     SETTINGS,
+    find_statement_timeout,
     read_environment,
 )
 from .database_tls import check, check_files, take_context
@@ -41,12 +42,18 @@ def connect_options(
     """Arguments of `asyncpg.connect`: those of the URL, then `options`. Times in seconds.
 
     The server itself ends a query at `statement_timeout`; one that is silent after that is cut off
-    at `command_timeout`. A `pooler` lends a connection for one transaction: what belongs to a
-    session it loses or refuses. Raises what `parse` does.
+    at `command_timeout`. The URL's own `statement_timeout` moves both; 0 is time without end.
+    A `pooler` lends a connection for one transaction: what belongs to a session it loses or
+    refuses. Raises what `parse` does.
     """
     found = parse(url)
     pooler = found.pop("pooler") or pooler
-    limits = {} if pooler else {"statement_timeout": f"{statement_timeout:g}s"}
+    given = found.pop("statement_timeout")
+    if given is not None and command_timeout is not None:
+        margin = max(command_timeout - statement_timeout, 0)
+        command_timeout = given + margin if given else None
+    own = given is None and not pooler
+    limits = {"statement_timeout": f"{statement_timeout:g}s"} if own else {}
     settings = limits | found.pop("server_settings") | options.pop("server_settings", {})
     defaults: dict[str, Any] = {"timeout": connect_timeout, "command_timeout": command_timeout}
     if pooler:
@@ -55,7 +62,8 @@ def connect_options(
 
 
 def parse(url: str) -> dict[str, Any]:
-    """The arguments of `asyncpg.connect` that are in the URL, and whether a `pooler` is.
+    """The arguments of `asyncpg.connect` that are in the URL, whether a `pooler` is, and its
+    `statement_timeout` in seconds.
 
     Raises `ValueError`, which names the parameter that cannot be accepted, never a password.
     """
@@ -99,6 +107,7 @@ def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, An
     if context := take_context(given):
         found["ssl"] = context
     settings = {name: given.pop(name) for name in SETTINGS if name in given}
+    found["statement_timeout"] = find_statement_timeout(settings)
     query = {name: given.pop(name) for name in READ_IN_URL if name in given}
     for name, value in given.items():
         dropped = name in DROPPED or value.lower() in DROPPED_IF.get(name, [])
