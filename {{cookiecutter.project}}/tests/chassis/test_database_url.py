@@ -133,6 +133,7 @@ def test_environment_says_what_the_url_does_not(
     [
         ({"PGSSLMODE": "strong"}, "sslmode must be one of .*; the environment adds PGSSLMODE$"),
         ({"PGTARGETSESSIONATTRS": "best"}, "PGTARGETSESSIONATTRS"),
+        ({"SSLKEYLOGFILE": "/no/keys"}, "SSLKEYLOGFILE"),
         ({"PGSSLMODE": "require", "PGSSLROOTCERT": "/no/ca"}, "sslrootcert names no file.* adds"),
     ],
 )

@@ -16,6 +16,11 @@ def check_files(given: dict[str, str]) -> None:
         if (file := given.get(name)) and (name, file) != ("sslrootcert", "system"):
             check(os.path.isfile(file), f"{name} names no file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if (file := os.environ.get("SSLKEYLOGFILE")) and given.get("sslmode") != "disable":
+        try:  # Whoever makes a context for a connection opens it.
+            context.keylog_filename = file
+        except OSError:
+            raise ValueError("SSLKEYLOGFILE names a file that cannot be written") from None
     for name in ("sslrootcert", "sslcrl"):
         if (file := given.get(name, "system")) != "system":
             try:
