@@ -116,6 +116,8 @@ def test_the_rest_is_refused_in_one_line_without_the_password(url: str, named: s
         ({"PGSSLMODE": "require"}, URL, {"dsn": "postgresql:///?sslmode=require"}),
         ({"PGSSLMODE": "x"}, f"{URL}?ssl=false", {"dsn": "postgresql:///?sslmode=disable"}),
         ({"PGSSLROOTCERT": "/no/ca.pem"}, URL, {"dsn": "postgresql:///?"}),
+        ({"PGPORT": "6543"}, "postgresql:///d", {"port": [6543]}),
+        ({"PGHOST": "a,b", "PGPORT": "1,2"}, "postgresql:///d", {"host": ["a", "b"]}),
         ({"PGTARGETSESSIONATTRS": "primary"}, URL, {"target_session_attrs": "primary"}),
     ],
 )
@@ -134,6 +136,10 @@ def test_environment_says_what_the_url_does_not(
         ({"PGSSLMODE": "strong"}, "sslmode must be one of .*; the environment adds PGSSLMODE$"),
         ({"PGTARGETSESSIONATTRS": "best"}, "PGTARGETSESSIONATTRS"),
         ({"SSLKEYLOGFILE": "/no/keys"}, "SSLKEYLOGFILE"),
+        ({"PGSSLMODE": ""}, "PGSSLMODE"),
+        ({"PGSSLCERT": "/no/cert"}, "PGSSLCERT"),
+        ({"PGSSLMINPROTOCOLVERSION": "x"}, "PGSSLMINPROTOCOLVERSION"),
+        ({"PGGSSLIB": "x"}, "PGGSSLIB"),
         ({"PGSSLMODE": "require", "PGSSLROOTCERT": "/no/ca"}, "sslrootcert names no file.* adds"),
     ],
 )
@@ -144,6 +150,15 @@ def test_what_is_wrong_in_the_environment_is_named(
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=named):
         parse(URL)
+
+
+@pytest.mark.parametrize(("name", "value"), [("PGPORT", "x"), ("PGHOST", "a:x")])
+def test_wrong_address_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name):
+        parse("postgresql:///d")
 
 
 def test_files_are_looked_at(tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 
 import os
 import re
+from typing import Any
+
+from .database_tls import check
 
 CHOICES = {
     "sslmode": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -19,6 +22,7 @@ CHOICES = {
     "sslnegotiation": ["postgres", "direct"],
     "ssl_min_protocol_version": ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
     "ssl_max_protocol_version": ["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"],
+    "gsslib": ["gssapi", "sspi"],
     "pgbouncer": ["true", "false"],
 }
 
@@ -31,9 +35,12 @@ SETTINGS = """application_name search_path timezone options statement_timeout lo
 READ_IN_URL = """sslmode sslcert sslkey sslrootcert sslcrl sslpassword sslnegotiation
     ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib service""".split()
 
-# The environment may say them where the URL does not, as PGSSLMODE; asyncpg reads others itself.
-VARIABLES = "sslmode sslnegotiation target_session_attrs".split()
-TLS_VARIABLES = "sslrootcert sslcrl sslcert sslkey".split()
+# The environment may say them where the URL does not, as PGSSLMODE; asyncpg reads others itself,
+# and takes one of the first that is set but empty for a value.
+VARIABLES = "sslmode sslnegotiation target_session_attrs gsslib".split()
+TLS_VARIABLES = "sslcert sslkey ssl_min_protocol_version ssl_max_protocol_version".split()
+VERIFY_VARIABLES = "sslrootcert sslcrl".split()
+HOST_VARIABLES = "host port".split()
 
 # Other names for one of these, and values that are others too.
 SAME: dict[str, tuple[str, dict[str, str]]] = {
@@ -94,10 +101,26 @@ def read_environment(given: dict[str, str]) -> dict[str, str]:
     https://www.postgresql.org/docs/current/libpq-envars.html
     """
     mode = given.get("sslmode") or os.environ.get("PGSSLMODE") or "prefer"
-    encrypted = mode not in {"disable", "allow", "prefer"}  # Else the files are of no use.
-    variables = {
-        name: f"PG{name.replace('_', '').upper()}"
-        for name in VARIABLES + encrypted * TLS_VARIABLES
-        if name not in given
+    names = VARIABLES + (mode != "disable") * TLS_VARIABLES
+    if mode not in {"disable", "allow", "prefer"}:  # Else asyncpg reads none of these.
+        names += VERIFY_VARIABLES
+    if "host" not in given and "service" not in given:
+        names += HOST_VARIABLES
+    variables = {name: f"PG{name.replace('_', '').upper()}" for name in names if name not in given}
+    return {
+        name: variable
+        for name, variable in variables.items()
+        if os.environ.get(variable) or (name in VARIABLES and variable in os.environ)
     }
-    return {name: variable for name, variable in variables.items() if os.environ.get(variable)}
+
+
+def addresses(hosts: str, ports: str) -> dict[str, list[Any]]:
+    """The hosts, and the port of each: behind its name, or in the list of ports."""
+    found, numbers = [], ports.split(",")
+    for i, host in enumerate(hosts.split(",")):
+        name, colon, number = host.rpartition(":")
+        if host.startswith("/") or host.endswith("]") or not colon:
+            name, number = host, numbers[i] if i < len(numbers) > 1 else numbers[0] or "5432"
+        check(number.isdecimal() and 0 < int(number) < 65536, "port must be a number up to 65535")
+        found.append((name.strip("[]"), int(number)))
+    return {"host": [name for name, _ in found], "port": [number for _, number in found]}

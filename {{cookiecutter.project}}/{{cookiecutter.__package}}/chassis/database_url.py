@@ -13,6 +13,7 @@ from .database_parameters import (
     READ_IN_URL,
     SAME,
     SETTINGS,
+    addresses,
     find_statement_timeout,
     read_environment,
 )
@@ -68,7 +69,7 @@ def parse(url: str) -> dict[str, Any]:
     Raises `ValueError`, which names the parameter that cannot be accepted, never a password.
     """
     start, given = split(url)
-    added = read_environment(given)
+    added = read_environment({name: value for name, value in start.items() if value} | given)
     try:
         return read_arguments(start, given | {name: os.environ[v] for name, v in added.items()})
     except ValueError as error:
@@ -86,8 +87,11 @@ def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, An
         if value := start.pop(name, "") or given.pop(name, ""):
             found[argument] = value
     check("database" in found or "service" in given, "it names no database")
+    ports = given.pop("port", "")
     if hosts := start.pop("host", "") or given.pop("host", ""):
-        found |= addresses(hosts, given.pop("port", ""))
+        found |= addresses(hosts, ports)
+    elif ports:
+        found["port"] = addresses("localhost", ports)["port"]
     if file := given.pop("passfile", ""):
         # What belongs to root a group may read: so a Secret is mounted for one that is not root.
         status = os.stat(file)
@@ -133,15 +137,3 @@ def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
         usual, values = SAME.get(name.lower(), (name.lower(), {}))
         given.setdefault(usual, values.get(value.lower(), value))
     return {name: unquote(value) for name, value in start.items()}, given
-
-
-def addresses(hosts: str, ports: str) -> dict[str, list[Any]]:
-    """The hosts, and the port of each: behind its name, or in the list of ports."""
-    found, numbers = [], ports.split(",")
-    for i, host in enumerate(hosts.split(",")):
-        name, colon, number = host.rpartition(":")
-        if host.startswith("/") or host.endswith("]") or not colon:
-            name, number = host, numbers[i] if i < len(numbers) > 1 else numbers[0] or "5432"
-        check(number.isdecimal() and 0 < int(number) < 65536, "port must be a number up to 65535")
-        found.append((name.strip("[]"), int(number)))
-    return {"host": [name for name, _ in found], "port": [number for _, number in found]}
