@@ -116,10 +116,12 @@ def read_environment(given: dict[str, str]) -> dict[str, str]:
 
 def addresses(hosts: str, ports: str) -> dict[str, list[Any]]:
     """The hosts, and the port of each: behind its name, or in the list of ports."""
-    found, numbers = [], ports.split(",")
-    for i, host in enumerate(hosts.split(",")):
+    found, names, numbers = [], hosts.split(","), ports.split(",")
+    check(len(numbers) in {1, len(names)}, "port must be one, or one for each host")
+    for i, host in enumerate(names):
         name, colon, number = host.rpartition(":")
-        if host.startswith("/") or host.endswith("]") or not colon:
+        address = ":" in name and not name.endswith("]")
+        if host.startswith("/") or host.endswith("]") or address or not colon:
             name, number = host, numbers[i] if i < len(numbers) > 1 else numbers[0] or "5432"
         check(number.isdecimal() and 0 < int(number) < 65536, "port must be a number up to 65535")
         found.append((name.strip("[]"), int(number)))

@@ -1,6 +1,7 @@
 """DATABASE_URL as it is handed out, read once for SQL, for the ORM and for the migrations."""
 
 import os
+import re
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -130,6 +131,8 @@ def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
     credentials, at, host = parts.netloc.rpartition("@")
     astray = "@" in credentials or "@" in parts.path or (host and not at and "@" in parts.query)
     check(not parts.fragment and not astray, ENCODE)
+    bare = any(re.match(r"[^/\[]*:.*:", name) for name in unquote(host).split(","))
+    check(not bare, "an IPv6 address before the question mark must be in brackets, as [::1]")
     user, _, password = credentials.partition(":")
     start = {"user": user, "password": password, "host": host, "dbname": parts.path[1:]}
     given: dict[str, str] = {}
