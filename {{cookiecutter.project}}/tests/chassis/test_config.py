@@ -68,6 +68,28 @@ def test_line_may_be_written_as_shells_and_editors_do(tmp_path: Path, line: str)
     assert config.Settings(tmp_path, None).read("PORT", casts.port, "8000") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=8001 # the port", "8001"),
+        ("A=8001\t#", "8001"),
+        ("A= # none", ""),
+        ('A="info" # why', "info"),
+        ("A='info' # it's why", "info"),
+        ('A="a # b" # "c"', "a # b"),
+    ],
+)
+def test_comment_after_a_value_is_no_part_of_it(tmp_path: Path, line: str, value: str) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n")
+    assert config.read_file(tmp_path / ".env") == {"A": value}
+
+
+@pytest.mark.parametrize("value", ["user:a#b", "#b", "it's", "ends'", '"'])
+def test_hash_or_quote_within_a_value_is_part_of_it(tmp_path: Path, value: str) -> None:
+    (tmp_path / ".env").write_text(f"A={value}\n")
+    assert config.read_file(tmp_path / ".env") == {"A": value}
+
+
 @pytest.mark.parametrize("line", ["PORT 8000", "PORT: 8000", "8000", "=8000", "MY-PORT=8000"])
 def test_line_that_sets_nothing_is_told_by_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"# Settings\n\n{line}\n")

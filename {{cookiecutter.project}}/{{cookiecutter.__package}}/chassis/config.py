@@ -11,11 +11,14 @@ from pathlib import Path
 
 from .casts import Cast, T
 
-LINE = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)", re.ASCII)
+NAME = r"(?:export\s+)?([A-Za-z_]\w*)\s*="
+# In a pair of quotes or without, and a comment after it, as dotenv and Compose take it.
+VALUE = r"""(?:\s*(["'])(.*?)\2|(.*?))(?:\s+#.*)?"""
+LINE = re.compile(NAME + VALUE, re.ASCII)
 
 
 def read_file(path: Path) -> dict[str, str]:
-    """`NAME=value` in each line; blank ones and those that begin with `#` are none.
+    """`NAME=value` in each line; a `#` at its beginning or after a space begins a comment.
 
     Raises `SystemExit` with one line, which shows no value, where it cannot be read.
     """
@@ -31,7 +34,7 @@ def read_file(path: Path) -> dict[str, str]:
             continue
         if not (found := LINE.fullmatch(text)):
             raise SystemExit(f"{path.absolute()}, line {number} is not NAME=value")
-        values[found[1]] = found[2].strip("\"'")
+        values[found[1]] = found[3] if found[2] else found[4].strip()
     return values
 
 
