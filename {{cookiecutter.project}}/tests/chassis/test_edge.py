@@ -74,12 +74,32 @@ async def test_client_is_the_last_that_is_no_proxy(values: list[str], client: st
         (["for=unknown;by=203.0.113.7"], ["10.0.0.1", "http"]),
         (["for=192.0.2.1;proto=https, by=10.0.0.2"], ["10.0.0.1", "http"]),
         (["nonsense"], ["10.0.0.1", "http"]),
+        (['for="\\', '"', "=;,"], ["10.0.0.1", "http"]),
     ],
 )
 async def test_forwarded_header(values: list[str], seen: list[str]) -> None:
     """https://www.rfc-editor.org/rfc/rfc7239"""
     headers = [("Forwarded", value) for value in values]
     assert await get(Forwarded(tell, TRUSTED), *headers) == seen
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        '"a;for=198.51.100.9"',
+        '"a;proto=https,for=198.51.100.9"',
+        r'"a\";for=198.51.100.9;b=\""',
+    ],
+)
+async def test_quoted_host_names_no_client(host: str) -> None:
+    """A proxy passes on what the client asks for."""
+    header = ("Forwarded", f"for=192.0.2.1;host={host}")
+    assert await get(Forwarded(tell, TRUSTED), header) == ["192.0.2.1", "http"]
+
+
+async def test_quote_left_open_hides_no_later_line() -> None:
+    headers = [("Forwarded", 'for="a'), ("Forwarded", 'for=192.0.2.1;host="b"')]
+    assert (await get(Forwarded(tell, TRUSTED), *headers))[0] == "192.0.2.1"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from .addresses import UNIX, Trusted
 
 ADDRESS = re.compile(r"\[(.+)\](?::\d+)?|([\d.]+):\d+", re.ASCII)
 # https://www.rfc-editor.org/rfc/rfc7239#section-4
-PARAMETER = r'(?:^|;)\s*{}="?([^\s";]+)'
+QUOTED = r'"(?:\\.|[^"])*+"?'
+ELEMENT = re.compile(rf'(?:{QUOTED}|[^",])++')
+PARAMETER = re.compile(rf'(?:{QUOTED}|[^";])++')
 
 
 @lru_cache(1000)
@@ -26,6 +28,12 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def read_element(text: str) -> dict[str, str]:
+    """Its parameters. What a quoted string holds is none: a client may have named its host so."""
+    pairs = [parameter.partition("=") for parameter in PARAMETER.findall(text)]
+    return {name.strip(): value.strip(' \t"') for name, _, value in pairs}
+
+
 def read_hops(headers: Headers) -> tuple[list[str], str]:
     """The clients and the last scheme that proxies name in `X-Forwarded-*`, or else `Forwarded`.
 
@@ -35,10 +43,10 @@ def read_hops(headers: Headers) -> tuple[list[str], str]:
     scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip()
     if hops != [""] or scheme:
         return hops, scheme
-    elements = ",".join(headers.getlist("forwarded")).lower().split(",")
-    clients = [re.search(PARAMETER.format("for"), element) for element in elements]
-    last = re.search(PARAMETER.format("proto"), elements[-1])
-    return [matched[1] if matched else "" for matched in clients], last[1] if last else ""
+    # Line by line: a quote that a client leaves open ends with its own.
+    lines = [ELEMENT.findall(line.lower()) for line in headers.getlist("forwarded")]
+    elements = [read_element(element) for line in lines for element in line] or [{}]
+    return [element.get("for", "") for element in elements], elements[-1].get("proto", "")
 
 
 class Forwarded:
