@@ -67,7 +67,7 @@ def host(value: str) -> str:
 
 @accepts("host names without ports, as example.com or *.example.com, separated by commas, or *")
 def hosts(value: str) -> list[str]:
-    names = items(value.lower(), r"\*|(\*\.)?[\w.-]+|\[[\da-f:.]+\]")
+    names = items(value.lower(), r"\*|(\*\.)?\w[\w-]*(\.\w[\w-]*)*\.?|\[[\da-f:.]+\]")
     check(names)
     return [name.removesuffix(".") for name in names]
 
