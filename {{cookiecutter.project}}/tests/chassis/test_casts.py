@@ -35,6 +35,8 @@ from {{ cookiecutter.__package }}.chassis import addresses, casts
         (addresses.host, "unix:/run/a b.sock", "unix:/run/a b.sock"),
         (addresses.hosts, "Example.com., *.example.org", ["example.com", "*.example.org"]),
         (addresses.origins, "https://a.example:8443,*", ["https://a.example:8443", "*"]),
+        (addresses.origins, "https://A.Example:443", ["https://a.example"]),
+        (addresses.origins, "http://[::1]:80,http://a:443", ["http://[::1]", "http://a:443"]),
     ],
 )
 def test_value_is_taken(cast: Callable[[str], Any], text: str, value: object) -> None:

@@ -74,4 +74,6 @@ def hosts(value: str) -> list[str]:
 
 @accepts("origins, as https://app.example.com, separated by commas, or *, or empty")
 def origins(value: str) -> list[str]:
-    return items(value, r"\*|https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?")
+    found = items(value.lower(), r"\*|https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?")
+    # As browsers send them.
+    return [re.sub(r"(http:.+):80$|(https:.+):443$", r"\1\2", origin) for origin in found]
