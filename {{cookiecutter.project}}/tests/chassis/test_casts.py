@@ -72,6 +72,8 @@ def test_value_is_taken(cast: Callable[[str], Any], text: str, value: object) ->
         (addresses.url, "http://a:b/c"),
         (addresses.url, "http:///path"),
         (addresses.upstream_urls, "http://only.one/"),
+        (addresses.upstream_urls, "http://a/,http://b/,http://c:65536/"),
+        (addresses.url, "http://a:0"),
         (addresses.networks, "*"),
         (addresses.networks, "unix:/run/a.sock"),
         (addresses.root_path, "shop"),

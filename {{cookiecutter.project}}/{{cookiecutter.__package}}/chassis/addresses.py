@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 from .casts import accepts, check, port
 from .database_url import parse
@@ -36,16 +37,23 @@ def items(value: str, pattern: str) -> list[str]:
     return found
 
 
+def urls(value: str) -> list[str]:
+    found = items(value, URL)
+    check(all(urlsplit(item).port != 0 for item in found))  # It raises where one is over 65535.
+    return found
+
+
 @accepts("an http:// or https:// URL, or empty")
 def url(value: str) -> str:
-    check(not value or items(value, URL) == [value])
+    check(not value or urls(value) == [value])
     return value
 
 
 @accepts("three or more http:// or https:// URLs, separated by commas")
 def upstream_urls(value: str) -> list[str]:
-    check(len(items(value, URL)) >= 3)
-    return items(value, URL)
+    found = urls(value)
+    check(len(found) >= 3)
+    return found
 
 
 @accepts("IP addresses, networks as 10.0.0.0/8, or unix:, separated by commas, or empty")
