@@ -33,6 +33,11 @@ def test_wrong_value_ends_the_start_with_one_line(tmp_path: Path) -> None:
     assert errors == "PORT must be a port number, or 0 for any free port; see .env.example\n"
 
 
+def test_assets_must_be_in_a_folder(tmp_path: Path) -> None:
+    _, errors = read_settings(tmp_path, DOCS_ASSETS=__file__)
+    assert errors == "DOCS_ASSETS must be the path of a folder, or empty; see .env.example\n"
+
+
 def test_certificate_needs_its_key(tmp_path: Path) -> None:
     _, errors = read_settings(tmp_path, TLS_CERTFILE=__file__)
     assert errors.startswith("TLS_CERTFILE and TLS_KEYFILE must be set together")

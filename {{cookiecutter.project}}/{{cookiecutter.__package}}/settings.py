@@ -35,7 +35,7 @@ DATABASE_POOLER = read("DATABASE_POOLER", casts.flag, "false")
 UPSTREAM_URLS = read(
     "UPSTREAM_URLS", addresses.upstream_urls, "http://example/a,http://example/b,http://example/c"
 )
-DOCS_ASSETS = read("DOCS_ASSETS", casts.path, "")
+DOCS_ASSETS = read("DOCS_ASSETS", casts.folder, "")
 DEMOS = read("DEMOS", casts.flag, "false" if DATABASE_URL else "true")
 
 source.check_names()

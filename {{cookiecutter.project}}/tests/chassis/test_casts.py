@@ -18,6 +18,8 @@ from {{ cookiecutter.__package }}.chassis import addresses, casts
         (casts.seconds, "15", 15.0),
         (casts.level, "INFO", "info"),
         (casts.path, "", None),
+        (casts.folder, "/", "/"),
+        (casts.folder, "", None),
         (
             addresses.database_url,
             "postgres://a:b%40c@host:1/name",
@@ -62,6 +64,7 @@ def test_value_is_taken(cast: Callable[[str], Any], text: str, value: object) ->
         (casts.seconds, "1e2"),
         (casts.level, "loud"),
         (casts.path, "/nowhere/cert.pem"),
+        (casts.folder, "/nowhere"),
         (addresses.database_url, "mysql://secret@host/name"),
         (addresses.database_url, "postgresql://user:secret#1@host/name"),
         (addresses.database_url, "postgresql://user:secret/1@host/name"),

@@ -70,3 +70,9 @@ def level(value: str) -> str:
 def path(value: str) -> str | None:
     check(not value or os.path.exists(value))
     return value or None
+
+
+@accepts("the path of a folder, or empty")
+def folder(value: str) -> str | None:
+    check(not value or os.path.isdir(value))
+    return value or None
