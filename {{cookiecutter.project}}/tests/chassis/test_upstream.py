@@ -196,6 +196,7 @@ async def test_call_is_sent_anew_where_it_is_idempotent(method: str, calls: int)
         ("ALL_PROXY", "socks5://127.0.0.1:1080"),
         ("https_proxy", "ftp://127.0.0.1"),
         ("SSL_CERT_FILE", "/nowhere.pem"),
+        ("SSLKEYLOGFILE", "/nowhere/keys"),
     ],
 )
 def test_variable_that_cannot_be_used_is_named(
