@@ -74,7 +74,6 @@ async def test_client_is_the_last_that_is_no_proxy(values: list[str], client: st
         (["for=unknown;by=203.0.113.7"], ["10.0.0.1", "http"]),
         (["for=192.0.2.1;proto=https, by=10.0.0.2"], ["10.0.0.1", "http"]),
         (["nonsense"], ["10.0.0.1", "http"]),
-        (['for="\\', '"', "=;,"], ["10.0.0.1", "http"]),
     ],
 )
 async def test_forwarded_header(values: list[str], seen: list[str]) -> None:
@@ -93,7 +92,7 @@ async def test_forwarded_header(values: list[str], seen: list[str]) -> None:
 )
 async def test_quoted_host_names_no_client(host: str) -> None:
     """A proxy passes on what the client asks for."""
-    header = ("Forwarded", f"for=192.0.2.1;host={host}")
+    header = ("Forwarded", f"host={host};for=192.0.2.1")
     assert await get(Forwarded(tell, TRUSTED), header) == ["192.0.2.1", "http"]
 
 
