@@ -43,6 +43,13 @@ def test_certificate_needs_its_key(tmp_path: Path) -> None:
     assert errors.startswith("TLS_CERTFILE and TLS_KEYFILE must be set together")
 
 
+def test_closed_streams_are_taken_by_nothing_else() -> None:
+    program = "import os; from {{ cookiecutter.__package }} import settings; os._exit(os.dup(2))"
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    done = subprocess.run([*closed, sys.executable, "-c", program], cwd=PROJECT)
+    assert done.returncode == 3
+
+
 def test_without_any_database_the_start_says_what_to_set(tmp_path: Path) -> None:
     """-S leaves out the installed packages, the embedded server among them."""
     site_packages = Path(pytest.__file__).parents[1]

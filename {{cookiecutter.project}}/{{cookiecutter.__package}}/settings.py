@@ -11,6 +11,7 @@ from .chassis import addresses, casts, config
 
 PROJECT = Path(__file__).parents[1]
 
+config.keep_standard_streams()
 source = config.Settings(PROJECT, os.environ.get("ENV_FILE"))
 read = source.read
 

@@ -73,6 +73,13 @@ class Settings:
                 raise SystemExit(f"{self.path.absolute()} has {name}; is {meant} meant?")
 
 
+def keep_standard_streams() -> None:
+    """Where one is closed, what is opened next takes its place: libuv aborts at such a socket."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def check_certificate(certfile: str | None, keyfile: str | None) -> None:
     """Raises `SystemExit` with one line where a file, or both together, are not what TLS needs."""
     if bool(certfile) != bool(keyfile):
