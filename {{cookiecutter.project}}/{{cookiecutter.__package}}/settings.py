@@ -11,7 +11,6 @@ from .chassis import addresses, casts, config
 
 PROJECT = Path(__file__).parents[1]
 
-config.keep_standard_streams()
 source = config.Settings(PROJECT, os.environ.get("ENV_FILE"))
 read = source.read
 

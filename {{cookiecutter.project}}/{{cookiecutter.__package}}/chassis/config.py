@@ -47,6 +47,7 @@ class Settings:
     """
 
     def __init__(self, project: Path, file: str | None) -> None:
+        keep_standard_streams()  # Nothing is opened before.
         self.path = project / ".env" if file is None else Path(file)
         if file and not self.path.is_file():
             raise SystemExit("ENV_FILE must name a file, or be empty; see .env.example")
