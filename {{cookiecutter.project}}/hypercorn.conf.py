@@ -7,7 +7,12 @@ in a comment. https://hypercorn.readthedocs.io/en/latest/how_to_guides/configuri
 from importlib.util import find_spec
 
 from {{ cookiecutter.__package }} import settings
-from {{ cookiecutter.__package }}.chassis import embedded, limits, logs, server
+from {{ cookiecutter.__package }}.chassis import (
+    embedded,
+    limits,
+    logs,
+    server,
+)
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
 bind = [settings.HOST if settings.HOST.startswith("unix:") else f"{settings.HOST}:{settings.PORT}"]

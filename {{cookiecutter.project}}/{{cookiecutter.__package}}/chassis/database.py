@@ -51,7 +51,10 @@ class Database(databases.Database):
         self.made: list[LentConnection] = []
         self.lent: WeakKeyDictionary[asyncio.Task[Any], LentConnection] = WeakKeyDictionary()
         self.shared: LentConnection | None = None  # by all tasks, where all is to be rolled back
-        super().__init__(str(url), force_rollback=force_rollback, pool=self.pool, made=self.made)
+        # The library cannot read all that `connect_options` can.
+        super().__init__(
+            "postgresql://", force_rollback=force_rollback, pool=self.pool, made=self.made
+        )
         self.url = DatabaseURL(str(url))
 
     async def connect(self) -> None:

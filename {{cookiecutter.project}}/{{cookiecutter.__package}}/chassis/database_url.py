@@ -28,8 +28,8 @@ class DatabaseURL(databases.DatabaseURL):
 
     @property
     def obscure_password(self) -> str:
-        parts = urlsplit(str(self))
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        scheme, _, rest = str(self).partition("?")[0].partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def connect_options(
@@ -122,15 +122,19 @@ def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, An
 
 def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
     """What stands before the question mark, and the parameters after it by their usual names."""
+    scheme, slashes, rest = url.partition("://")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
     try:
-        parts = urlsplit(url)
+        # Of several hosts it refuses the brackets, in the newest releases of each Python.
+        parts = urlsplit(f"{scheme}{slashes}{rest[len(netloc) :]}")
         query = parse_qsl(parts.query, True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ValueError(ENCODE) from None
     check(parts.scheme.partition("+")[0] in {"postgresql", "postgres"}, "it must be postgresql://…")
-    credentials, at, host = parts.netloc.rpartition("@")
+    credentials, at, host = netloc.rpartition("@")
     astray = "@" in credentials or "@" in parts.path or (host and not at and "@" in parts.query)
-    check(not parts.fragment and not astray, ENCODE)
+    brackets = set("[]") & set(credentials) or host.count("[") != host.count("]")
+    check(not (parts.fragment or astray or brackets), ENCODE)
     bare = any(re.match(r"[^/\[]*:.*:", name) for name in unquote(host).split(","))
     check(not bare, "an IPv6 address before the question mark must be in brackets, as [::1]")
     user, _, password = credentials.partition(":")
