@@ -92,6 +92,22 @@ def test_folder_that_is_none_of_ours_is_one_line(reachable: Path) -> None:
         pass
 
 
+def test_data_removed_in_use_are_made_anew(reachable: Path) -> None:
+    folder = reachable / "postgres"
+    with embedded.run_server(folder):
+        shutil.rmtree(folder)
+    assert not folder.exists()
+    with embedded.run_server(folder):
+        assert (folder / "PG_VERSION").exists()
+
+
+def test_lock_that_is_a_folder_is_one_line(reachable: Path) -> None:
+    (reachable / "postgres.lock").mkdir()
+    told = pytest.raises(RuntimeError, match=r"Is a directory: .*/postgres\.lock")
+    with told, embedded.run_server(reachable / "postgres"):
+        pass
+
+
 @pytest.mark.parametrize("break_", ["\n", "\r"])
 def test_line_break_in_the_name_of_the_folder_is_one_line(reachable: Path, break_: str) -> None:
     told = pytest.raises(RuntimeError, match=r"^PostgreSQL takes no line break: .*DATABASE_URL$")

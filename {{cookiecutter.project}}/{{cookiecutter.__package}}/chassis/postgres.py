@@ -16,12 +16,12 @@ from pathlib import Path
 from .postgres_folders import VERSION, choose_folders
 
 TIMEOUT = 60  # seconds for a start, with recovery after a crash, or an end
+LOCK_FILE = os.O_RDWR | os.O_CREAT  # how one is opened
 
 
 @contextmanager
-def locked(path: Path, how: int) -> Iterator[int]:
+def locked(path: Path, how: int, flags: int = os.O_RDONLY) -> Iterator[int]:
     """Holds a lock on a file, or on a folder, by a description of its own; gives that."""
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, how)
@@ -34,6 +34,8 @@ def is_free(path: Path, how: int) -> bool:
     try:
         with locked(path, how | fcntl.LOCK_NB):
             return True
+    except FileNotFoundError:  # Somebody has removed it.
+        return True
     except BlockingIOError:
         return False
 
@@ -124,9 +126,9 @@ def run_postgres(folder: Path) -> Iterator[str]:
     """Runs the server of `folder`, and gives the folder of its socket."""
     data, programs, owner = choose_folders(folder)
     users, starting = data.with_suffix(".lock"), data.with_suffix(".start.lock")
-    with locked(users, fcntl.LOCK_SH):
-        with locked(starting, fcntl.LOCK_EX):
-            if not data.exists() or is_free(data, fcntl.LOCK_EX) or not find_sockets(data):
+    with locked(users, fcntl.LOCK_SH, LOCK_FILE):
+        with locked(starting, fcntl.LOCK_EX, LOCK_FILE):
+            if is_free(data, fcntl.LOCK_EX) or not find_sockets(data):
                 start(users, data, programs, owner)
         yield find_sockets(data)
     deadline = time.monotonic() + TIMEOUT
