@@ -92,6 +92,31 @@ def test_folder_that_is_none_of_ours_is_one_line(reachable: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("file", ["postgres", "postgres/PG_VERSION", "postgres/notes"])
+def test_what_is_no_database_is_one_line_and_stays(reachable: Path, file: str) -> None:
+    folder = reachable / "postgres"
+    if folder != reachable / file:
+        folder.mkdir()
+    (reachable / file).touch()
+    told = pytest.raises(RuntimeError, match=rf"^{folder} is no database of PostgreSQL")
+    with told, embedded.run_server(folder):
+        pass
+    assert (reachable / file).exists()
+    assert not (reachable / "postgres.new").exists()
+
+
+def test_mount_point_is_one_line(reachable: Path) -> None:
+    folder = reachable / "postgres"
+    folder.mkdir()
+    if subprocess.run(["mount", "--bind", folder, folder], capture_output=True).returncode:  # noqa: S607
+        pytest.skip("Root alone can mount")
+    try:
+        with pytest.raises(RuntimeError, match="is no database"), embedded.run_server(folder):
+            pass
+    finally:
+        subprocess.run(["umount", folder], check=True)  # noqa: S607
+
+
 def test_data_removed_in_use_are_made_anew(reachable: Path) -> None:
     folder = reachable / "postgres"
     with embedded.run_server(folder):

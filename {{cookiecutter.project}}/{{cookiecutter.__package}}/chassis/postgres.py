@@ -48,6 +48,14 @@ def find_cause(output: str) -> str:
 
 def create(data: Path, programs: Path, owner: list[int]) -> None:
     """Makes a new database, which has its name only once it is whole."""
+    try:
+        if data.exists():
+            data.rmdir()  # Only an empty folder makes room.
+    except OSError as error:
+        raise RuntimeError(
+            f"{data} is no database of PostgreSQL ({error.strerror}):"
+            " move it away, or set DATABASE_URL"
+        ) from error
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -72,10 +80,11 @@ def create(data: Path, programs: Path, owner: list[int]) -> None:
 
 def start(users: Path, data: Path, programs: Path, owner: list[int]) -> None:
     """Starts the server, by a process that outlives this one and waits for the end of its users."""
-    if not (data / "PG_VERSION").exists():
+    file = data / "PG_VERSION"
+    version = file.read_text(errors="replace").strip() if file.exists() else ""
+    if not version:
         create(data, programs, owner)
-    version = (data / "PG_VERSION").read_text().strip()
-    if version != VERSION:
+    elif version != VERSION:
         raise RuntimeError(
             f"{data} is of PostgreSQL {version}, the embedded one is {VERSION}:"
             " move the folder away to begin anew, or set DATABASE_URL"
