@@ -119,6 +119,17 @@ def test_two_starts_at_once_in_one_folder(fresh: Path) -> None:
         assert psutil.wait_procs(servers, timeout=30)[1] == []
 
 
+def test_interrupt_in_the_first_start_reaches_the_service_and_ends_all(fresh: Path) -> None:
+    with launch(fresh, RUNNER, PYTHONPATH=str(fresh)) as service:
+        while not (fresh / ".postgres.new/PG_VERSION").exists():
+            assert service.process.poll() is None
+        parts = find_parts(psutil.Process(service.process.pid))
+        [initdb] = [part for part in parts if part.name() == "initdb"]
+        assert os.getsid(initdb.pid) != os.getsid(service.process.pid)  # not the terminal's
+        service.process.send_signal(signal.SIGINT)
+        assert psutil.wait_procs(parts, timeout=30)[1] == []
+
+
 def find_parts(process: psutil.Process) -> list[psutil.Process]:
     """All that runs of a service: itself, its workers, the server and what looks after that."""
     with suppress(psutil.NoSuchProcess):

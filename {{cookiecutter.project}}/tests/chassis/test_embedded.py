@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,6 +116,19 @@ def test_mount_point_is_one_line(reachable: Path) -> None:
             pass
     finally:
         subprocess.run(["umount", folder], check=True)  # noqa: S607
+
+
+def test_start_beside_a_first_one_that_is_killed(reachable: Path) -> None:
+    """It waits for what that one has left running, and begins anew."""
+    folder = reachable / "postgres"
+    use = f"run_server(Path({str(folder)!r})).__enter__()"
+    script = f"from {embedded.__name__} import Path, run_server; {use}"
+    with subprocess.Popen([sys.executable, "-c", script]) as first:
+        while not (reachable / "postgres.new/PG_VERSION").exists():
+            assert first.poll() is None
+        first.kill()
+        with embedded.run_server(folder):
+            assert (folder / "PG_VERSION").exists()
 
 
 def test_data_removed_in_use_are_made_anew(reachable: Path) -> None:

@@ -46,16 +46,14 @@ def find_cause(output: str) -> str:
     return "; ".join([x for x in lines if re.search("error:|FATAL|PANIC", x)][:2] or lines[-1:])
 
 
-def create(data: Path, programs: Path, owner: list[int]) -> None:
-    """Makes a new database, which has its name only once it is whole."""
+def create(data: Path, programs: Path, owner: list[int], lock: int) -> None:
+    """Makes a new database, which has its name only once it is whole; `lock` is held meanwhile."""
     try:
         if data.exists():
             data.rmdir()  # Only an empty folder makes room.
     except OSError as error:
-        raise RuntimeError(
-            f"{data} is no database of PostgreSQL ({error.strerror}):"
-            " move it away, or set DATABASE_URL"
-        ) from error
+        reason = f"{data} is no database of PostgreSQL ({error.strerror})"
+        raise RuntimeError(f"{reason}: move it away, or set DATABASE_URL") from error
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -67,6 +65,8 @@ def create(data: Path, programs: Path, owner: list[int]) -> None:
         user=owner[0] if owner else None,
         group=owner[1] if owner else None,
         extra_groups=[] if owner else None,
+        pass_fds=[lock],  # until its last process ends, should this one be killed
+        start_new_session=True,  # Ctrl-C is for this one, which then ends it
         env={"LC_ALL": "C"},
         cwd="/",
         capture_output=True,
@@ -78,12 +78,12 @@ def create(data: Path, programs: Path, owner: list[int]) -> None:
     new.rename(data)
 
 
-def start(users: Path, data: Path, programs: Path, owner: list[int]) -> None:
+def start(users: Path, data: Path, programs: Path, owner: list[int], lock: int) -> None:
     """Starts the server, by a process that outlives this one and waits for the end of its users."""
     file = data / "PG_VERSION"
     version = file.read_text(errors="replace").strip() if file.exists() else ""
     if not version:
-        create(data, programs, owner)
+        create(data, programs, owner, lock)
     elif version != VERSION:
         raise RuntimeError(
             f"{data} is of PostgreSQL {version}, the embedded one is {VERSION}:"
@@ -136,9 +136,9 @@ def run_postgres(folder: Path) -> Iterator[str]:
     data, programs, owner = choose_folders(folder)
     users, starting = data.with_suffix(".lock"), data.with_suffix(".start.lock")
     with locked(users, fcntl.LOCK_SH, LOCK_FILE):
-        with locked(starting, fcntl.LOCK_EX, LOCK_FILE):
+        with locked(starting, fcntl.LOCK_EX, LOCK_FILE) as lock:
             if is_free(data, fcntl.LOCK_EX) or not find_sockets(data):
-                start(users, data, programs, owner)
+                start(users, data, programs, owner, lock)
         yield find_sockets(data)
     deadline = time.monotonic() + TIMEOUT
     while not is_free(data, fcntl.LOCK_EX) and time.monotonic() < deadline:
