@@ -44,7 +44,8 @@ def test_certificate_needs_its_key(tmp_path: Path) -> None:
 
 
 def test_closed_streams_are_taken_by_nothing_else() -> None:
-    program = "import os; from {{ cookiecutter.__package }} import settings; os._exit(os.dup(2))"
+    settings = "{{ cookiecutter.__package }}.settings"
+    program = f"import os, {settings}; os._exit(os.dup(2))"
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     done = subprocess.run([*closed, sys.executable, "-c", program], cwd=PROJECT)
     assert done.returncode == 3
