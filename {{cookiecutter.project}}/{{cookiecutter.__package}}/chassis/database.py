@@ -51,10 +51,9 @@ class Database(databases.Database):
         self.made: list[LentConnection] = []
         self.lent: WeakKeyDictionary[asyncio.Task[Any], LentConnection] = WeakKeyDictionary()
         self.shared: LentConnection | None = None  # by all tasks, where all is to be rolled back
-        # The library cannot read all that `connect_options` can.
-        super().__init__(
-            "postgresql://", force_rollback=force_rollback, pool=self.pool, made=self.made
-        )
+        own: dict[str, Any] = {"pool": self.pool, "made": self.made}
+        # The library cannot read all URLs that `connect_options` can.
+        super().__init__("postgresql://", force_rollback=force_rollback, **own)
         self.url = DatabaseURL(str(url))
 
     async def connect(self) -> None:
