@@ -1,6 +1,5 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.routing import Route
+from typing_extensions import TypeAliasType
 
 from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import endpoint
@@ -361,10 +361,9 @@ async def test_text_is_held_to_its_type() -> None:
     assert await find_places("/label", content="four", headers=headers) == {("body", "")}
 
 
-@pytest.mark.skipif(not hasattr(typing, "TypeAliasType"), reason="Python 3.12 has it")
 def test_marker_of_an_alias_holds() -> None:
-    """As in `type Alias = Tenant`."""
-    alias = vars(typing)["TypeAliasType"]("Alias", Tenant)
+    """As in `type alias = Tenant`, of Python 3.12."""
+    alias = TypeAliasType("alias", Tenant)
     for each in (alias, alias | None):
         assert find_markers(lift_markers(each), Header) == [Header("X-Tenant")]
 
