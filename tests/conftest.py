@@ -1,9 +1,14 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from baking import bake, install
 from serving import Service, serve
+
+if any(name.lower() in {"all_proxy", "http_proxy", "https_proxy"} for name in os.environ):
+    # What is served here is asked directly; packages come through the shell's proxy.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
