@@ -132,11 +132,10 @@ class ErrorResponses:
                 logger.exception("The request failed")
             if started:
                 raise
+            known = error if isinstance(error, HTTPException) else FAILED
+            app: ASGIApp = answer(known)
             own = scope["app"].exception_handlers if "app" in scope else {}
-            handler = own.get(500) or own.get(Exception)
-            if isinstance(error, HTTPException) or not handler:
-                app: ASGIApp = answer(error if isinstance(error, HTTPException) else FAILED)
-            else:
+            if known is FAILED and (handler := own.get(500) or own.get(Exception)):
                 app = await call_handler(handler, Request(scope, receive), error)
             for cls, args, kwargs in reversed(self.around):
                 app = cls(app, *args, **kwargs)
