@@ -1,9 +1,11 @@
 """The default bake with endpoints that meet faults, served as a real process."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import HYPERCORN, Service, serve
@@ -270,6 +272,11 @@ UNPROTECTED_DATABASE = {
 def read_names(done: Path) -> list[str]:
     """Of what has ended: the endpoints write them into the file that DONE names."""
     return done.read_text().split()
+
+
+def read_events(service: Service) -> list[dict[str, Any]]:
+    """Of its log. Raises `ValueError` where a line is none."""
+    return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 
 def extend(project: Path) -> None:

@@ -1,7 +1,6 @@
 """Work after the response runs to its end, whatever its client does, and SIGTERM waits for it."""
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from serving import HYPERCORN, Service
 
 from faults.load import ask, count, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, protocols, read_names, serve_on, workers
+from faults.service import RUNNER, copy, protocols, read_events, read_names, serve_on, workers
 
 TASKS = 200
 KINDS = ["async", "thread", "transaction", "several"]
@@ -30,8 +29,7 @@ UNPROTECTED = {
 
 
 def read_errors(service: Service) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in service.log.read_text().splitlines()]
-    return [event for event in events if event["level"] == "error"]
+    return [event for event in read_events(service) if event["level"] == "error"]
 
 
 async def accept_many(service: Service, http2: bool) -> list[str]:

@@ -1,7 +1,6 @@
 """What lasts as long as its client: no time limit ends it, a client that goes and SIGTERM do."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,14 +12,14 @@ from serving import Service
 
 from faults.load import ask, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, protocols, read_names, serve_on, workers
+from faults.service import RUNNER, copy, protocols, read_events, read_names, serve_on, workers
 
 STREAMS = 100
 MIB = 1 << 20
 
 
 def read_log(service: Service) -> list[str]:
-    return [json.loads(line)["message"] for line in service.log.read_text().splitlines()]
+    return [event["message"] for event in read_events(service)]
 
 
 async def read(client: httpx.AsyncClient, path: str, begun: asyncio.Semaphore) -> str:

@@ -1,7 +1,6 @@
 """A task of the service's own that raises is logged and goes on, by the recipe for one."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from serving import Service
 
 from faults.load import ask_many, count, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, edit, serve_on, workers
+from faults.service import RUNNER, copy, edit, read_events, serve_on, workers
 
 ENTER = "await stack.enter_async_context(repeating(count_users, database, pause=60))"
 TIMES = 10  # that each process's job has raised
@@ -41,16 +40,15 @@ def nowhere(postgres: Postgres) -> Iterator[str]:
     postgres.execute("DROP TABLE IF EXISTS nowhere")
 
 
-def read_events(service: Service, text: str) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in service.log.read_text().splitlines()]
-    return [event for event in events if text in event["message"]]
+def find_events(service: Service, text: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(service) if text in event["message"]]
 
 
 async def wait_for(service: Service, text: str, number: int) -> list[dict[str, Any]]:
     """So many events; raises `TimeoutError`."""
     async with asyncio.timeout(20):
         while True:
-            events = read_events(service, text)
+            events = find_events(service, text)
             if len(events) >= number:
                 return events
             await asyncio.sleep(0.05)
@@ -75,7 +73,7 @@ async def test_job_that_raises(
         start = time.monotonic()
         code = await asyncio.to_thread(service.stop)
         seconds = time.monotonic() - start
-        errors = [event for event in read_events(service, "") if event["level"] == "error"]
+        errors = [event for event in read_events(service) if event["level"] == "error"]
     figure(
         f"a periodic task that raises, {workers} workers",
         f"{len(failures)} failures in the log, done again until it could, "
@@ -93,4 +91,4 @@ async def test_control(periodic: Path, postgres: Postgres, tmp_path: Path) -> No
     project = copy(periodic, tmp_path, UNPROTECTED)
     with serve_on(project, postgres.url(), LOG_LEVEL="info") as service:
         await asyncio.sleep(2)
-        assert read_events(service, "count_users") == []
+        assert find_events(service, "count_users") == []

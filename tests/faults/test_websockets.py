@@ -1,7 +1,6 @@
 """WebSockets are counted, logged and ended in order, and no stranger opens one."""
 
 import asyncio
-import json
 import signal
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from wsproto.events import CloseConnection, TextMessage
 
 from faults.load import ask, open_client
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy, read_names, serve_on, workers
+from faults.service import RUNNER, copy, read_events, read_names, serve_on, workers
 from faults.websocket import Client, Http2Client
 
 kinds = pytest.mark.parametrize("kind", [Client, Http2Client], ids=["HTTP/1.1", "HTTP/2"])
@@ -28,14 +27,13 @@ UNPROTECTED = {
 }
 
 
-def read_events(service: Service) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in service.log.read_text().splitlines()]
-    return [event for event in events if "sent" in event or event["level"] != "info"]
+def find_events(service: Service) -> list[dict[str, Any]]:
+    return [event for event in read_events(service) if "sent" in event or event["level"] != "info"]
 
 
 async def wait_for_events(service: Service, number: int = 1) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 10
-    while len(events := read_events(service)) < number:
+    while len(events := find_events(service)) < number:
         assert time.monotonic() < deadline, events
         await asyncio.sleep(0.05)
     return events
@@ -72,7 +70,7 @@ async def test_end_of_the_service(
             answer = await short
         code = await asyncio.to_thread(service.process.wait, 30)
         after = time.monotonic() - answer.end
-        events = read_events(service)
+        events = find_events(service)
     figure(
         f"SIGTERM, {WEBSOCKETS} WebSockets of {kind.__name__}, {workers} workers",
         f"{codes.count(RESTART)} closed with {RESTART}, exit {code} {after:.2f} s after the last "
@@ -114,7 +112,7 @@ async def test_message_under_way_is_answered_no_more_but_handled(
         assert await asyncio.to_thread(service.stop) == 0
         assert 2 < time.monotonic() - start < 8
         assert await client.end() == RESTART
-        assert read_events(service) == []
+        assert find_events(service) == []
     assert read_names(done) == ["a"]
 
 
@@ -145,7 +143,7 @@ async def test_exception_is_logged_once(
         assert await client.end() == 1011
         error, event = await wait_for_events(service, 2)
         assert await asyncio.to_thread(service.stop) == 0
-        assert len(read_events(service)) == 2
+        assert len(find_events(service)) == 2
     assert error["traceback"].endswith("RuntimeError: fail\n")
     assert error["request_id"] == event["request_id"]
     assert event["code"] == 1011
