@@ -283,6 +283,13 @@ def test_links(tmp_path: Path) -> None:
         ] == []
 
 
+def test_map_is_complete(tree: Tree) -> None:
+    """The README of a baked project says of each module of the package what is in it"""
+    modules = {Path(path).name for path in tree if re.match(r"my_service/.*\w\.py$", path)}
+    named = set(re.findall(r"\b\w+\.py\b|__\w+__\.py", tree["README.md"][1].decode()))
+    assert modules - named == {"__init__.py"}
+
+
 def test_rules_are_short(tree: Tree) -> None:
     for content in (tree["AGENTS.md"][1], (TEMPLATE / "AGENTS.md").read_bytes()):
         assert len(content.splitlines()) <= 40
