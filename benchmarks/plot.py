@@ -27,7 +27,7 @@ def draw(report: Mapping[str, Any]) -> str:
             for row in report["requests"]
             if row["request"] == request and row["protocol"] == HTTP1
         ]
-        for request in (ROOT, USER, LIST, POST)
+        for request in (USER, LIST, POST, ROOT)
     }
     for at in ("100", "all"):
         rows = [
