@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from {{ cookiecutter.__package }}.chassis.download import run_to_completion
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
-from {{ cookiecutter.__package }}.chassis.upstream import (
-    call_upstream,
-    fetch_json,
-    open_client,
-    run_to_completion,
-)
+from {{ cookiecutter.__package }}.chassis.upstream import call_upstream, fetch_json, open_client
 
 
 async def test_json_is_passed_on(upstream: str) -> None:
@@ -178,6 +175,27 @@ async def test_upstream_that_drips_has_a_deadline() -> None:
             await call_upstream(client, "GET", url, seconds=0.5)
     assert raised.value.status_code == 504
     assert time.monotonic() < start + 4
+
+
+COOKIES = b"HTTP/1.1 207 Some\r\nSet-Cookie: session=1\r\nSet-Cookie: theme=dark\r\n\r\n"
+
+
+async def test_response_is_as_it_came() -> None:
+    async with answer_with(COOKIES) as url, open_client() as client:
+        response = await call_upstream(client, "GET", url)
+    assert dict(response.cookies) == {"session": "1", "theme": "dark"}
+    assert (response.status_code, response.reason_phrase) == (207, "Some")
+
+
+async def test_cookies_of_an_answer_are_not_sent_back() -> None:
+    """They may be of one user's session, and the client is everybody's; a call may send its own"""
+    received: list[bytes] = []
+    async with answer_with(COOKIES, received=received) as url, open_client() as client:
+        await call_upstream(client, "GET", url)
+        await call_upstream(client, "GET", url)
+        await call_upstream(client, "GET", url, headers={"Cookie": "session=2"})
+    sent = [re.findall(b"(?i)cookie: (.*)\r", head) for head in received]
+    assert sent == [[], [], [b"session=2"]]
 
 
 @pytest.mark.parametrize(("method", "calls"), [("POST", 1), ("PATCH", 1), ("PUT", 2)])

@@ -2,14 +2,35 @@
 
 import asyncio
 import zlib
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import httpx
 
+T = TypeVar("T")
 MAX_SIZE = 10 << 20  # bytes of content, decoded
 GZIP = zlib.MAX_WBITS | 16
 # What is no longer true of a response that has been read.
 ENCODING = {"content-encoding", "content-length", "transfer-encoding"}
+calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
+
+
+async def run_to_completion(call: Coroutine[Any, Any, T]) -> T:
+    """The result of a call that goes on, and is dropped at its end, where the caller is cancelled.
+
+    httpx loses connections of its pool where calls are cancelled: encode/httpcore#830.
+    """
+
+    def forget(task: asyncio.Task[T]) -> None:
+        calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # Else asyncio logs one that nobody waits for any more.
+
+    task = asyncio.create_task(call)
+    calls.add(task)
+    task.add_done_callback(forget)
+    await asyncio.wait([task])
+    return task.result()
 
 
 async def receive(
@@ -25,10 +46,13 @@ async def receive(
             content = await read_content(response)
         finally:
             await response.aclose()
-    headers = [(name, value) for name, value in response.headers.items() if name not in ENCODING]
-    status, request, history = response.status_code, response.request, response.history
     whole = httpx.Response(
-        status, headers=headers, content=content, request=request, history=history
+        response.status_code,
+        headers=[each for each in response.headers.multi_items() if each[0] not in ENCODING],
+        content=content,
+        request=response.request,
+        history=response.history,
+        extensions=response.extensions,
     )
     whole.elapsed = response.elapsed
     return whole

@@ -5,9 +5,10 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Container, Coroutine
+from collections.abc import Container
 from functools import partial
-from typing import Any, TypeVar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -18,10 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from .download import receive
+from .download import receive, run_to_completion
 from .request_id import request_id
 
-T = TypeVar("T")
 POOL_TIMEOUT = 2.0  # seconds, until there is a connection to spare
 CONNECT_TIMEOUT = 2.0  # seconds
 CALL_TIMEOUT = 10.0  # seconds, for all of a call
@@ -31,25 +31,6 @@ IDEMPOTENT = {"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}  # RFC 9110, s
 SENDING = {"auth", "follow_redirects"}  # what httpx's `send` takes, and not `build_request`
 logger = logging.getLogger(__name__)
 shares = WeakKeyDictionary[httpx.AsyncClient, defaultdict[str, asyncio.Semaphore]]()
-calls: set[asyncio.Task[Any]] = set()  # An event loop itself holds no task.
-
-
-async def run_to_completion(call: Coroutine[Any, Any, T]) -> T:
-    """The result of a call that goes on, and is dropped at its end, where the caller is cancelled.
-
-    httpx loses connections of its pool where calls are cancelled: encode/httpcore#830.
-    """
-
-    def forget(task: asyncio.Task[T]) -> None:
-        calls.discard(task)
-        if not task.cancelled():
-            task.exception()  # Else asyncio logs one that nobody waits for any more.
-
-    task = asyncio.create_task(call)
-    calls.add(task)
-    task.add_done_callback(forget)
-    await asyncio.wait([task])
-    return task.result()
 
 
 async def answer(request: Request) -> JSONResponse:
@@ -75,6 +56,8 @@ def open_client() -> httpx.AsyncClient:
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
             mounts={"http://example": httpx.ASGITransport(example)},
             event_hooks={"request": [send_request_id]},
+            # Of one user's session, which the next call may not be for.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
     except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
         names = ", ".join(filter(READ.fullmatch, os.environ))
