@@ -23,8 +23,8 @@ RUNNING = """SELECT count(*) FROM pg_stat_activity
 
 UNPROTECTED_CALL = {
     "my_service/chassis/upstream.py": {
-        "await run_to_completion(send(client, request, seconds))": (
-            "await send(client, request, seconds)"
+        "await run_to_completion(send(client, request, seconds, sending))": (
+            "await send(client, request, seconds, sending)"
         )
     }
 }
