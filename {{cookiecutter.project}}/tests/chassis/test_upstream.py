@@ -14,7 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.download import run_to_completion
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
-from {{ cookiecutter.__package }}.chassis.upstream import call_upstream, fetch_json, open_client
+from {{ cookiecutter.__package }}.chassis.upstream import (
+    call_upstream,
+    fetch_json,
+    open_client,
+)
 
 
 async def test_json_is_passed_on(upstream: str) -> None:
