@@ -43,7 +43,7 @@ async def test_what_the_shell_says_of_other_servers_is_not_for_this_one(
 ) -> None:
     for setting in (
         "PGHOST=db.example PGPORT=x PGUSER=x PGPASSWORD=x PGDATABASE=x PGPASSFILE=/no PGDATA=/no "
-        "PGSERVICE=x PGSSLMODE=verify-full PGSSLROOTCERT=/no PGSSLNEGOTIATION=direct "
+        "PGSERVICE=x PGSSLMODE=verify-full PGSSLROOTCERT=/no PGSSLNEGOTIATION=direct PGGSSLIB=x "
         "PGTARGETSESSIONATTRS=standby PGSSLMINPROTOCOLVERSION=x PGOPTIONS=x PGTZ=x PGDATESTYLE=x"
     ).split():
         monkeypatch.setenv(*setting.split("="))

@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import SubprocessError
 
 FOLDER = ".postgres"  # in the project's
-OWN = "sslmode=disable&sslnegotiation=postgres&target_session_attrs=any"
+OWN = "sslmode=disable&sslnegotiation=postgres&target_session_attrs=any&gsslib=gssapi"
 
 
 @contextmanager
