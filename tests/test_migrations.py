@@ -45,6 +45,13 @@ def test_sql_is_written_without_a_database(project: Path, url: str) -> None:
     assert alembic(project, "current", url=url).stdout == "0001 (head)\n"
 
 
+def test_sql_is_as_the_migration_has_it(project: Path, tmp_path: Path) -> None:
+    changed = copy(project, tmp_path, {})
+    statement = "UPDATE users SET name = 'x%' WHERE name LIKE 'a%'"
+    add_migrations(changed, f"op.execute({statement!r})")
+    assert statement in alembic(changed, "upgrade", "head", "--sql", url=NOWHERE).stdout
+
+
 def test_each_revision_is_told(project: Path, tmp_path: Path, url: str) -> None:
     changed = copy(project, tmp_path, {})
     add_migrations(changed, "pass")

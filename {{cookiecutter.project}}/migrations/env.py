@@ -19,6 +19,7 @@ def migrate(connection: Connection | None = None) -> None:
         target_metadata=tables.metadata,
         literal_binds=context.is_offline_mode(),
         transaction_per_migration=True,
+        dialect_opts={"paramstyle": "named"},  # Else it doubles each % of what it writes as SQL.
     )
     # Each migration is named, by a start as well; what the context says of itself came before this.
     logging.getLogger("alembic.runtime.migration").setLevel(settings.LOG_LEVEL.upper())

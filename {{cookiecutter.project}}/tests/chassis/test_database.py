@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import uuid
+from copy import copy
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import ArgumentError
 
 from {{ cookiecutter.__package }}.chassis.connect import UnreadableValue
@@ -179,3 +181,45 @@ async def test_expressions_of_sqlalchemy(database: Database) -> None:
         query = sa.select(notes.c.text, sa.text("1 AS one"), sa.func.upper(notes.c.text))
         assert [[*row] for row in await database.fetch_all(query.limit(1))] == [["a", 1, "A"]]
         assert [row.text async for row in database.iterate(notes.select())] == ["a", "c", "d"]
+
+
+async def test_row_of_an_expression_has_nothing_but_its_columns(database: Database) -> None:
+    query = sa.select(*(sa.literal(i).label(name) for i, name in enumerate(["result", "row", "x"])))
+    row: Any = await database.fetch_one(query)
+    assert (row.result, row.row, [*row.values()]) == (0, 1, [0, 1, 2])
+    assert "x" in row
+    assert "y" not in row
+    assert copy(row).x == 2
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "read"),
+    [
+        (postgresql.INT4RANGE, postgresql.Range(1, 5), postgresql.Range(1, 5)),
+        (postgresql.INT4RANGE, asyncpg.Range(1, 5), postgresql.Range(1, 5)),
+        (postgresql.INT4RANGE, None, None),
+        (postgresql.BIT(3), "101", "101"),
+    ],
+)
+async def test_types_of_postgresql(
+    database: Database, type_: Any, value: object, read: object
+) -> None:
+    query = sa.select(sa.cast(sa.bindparam("value", value, type_), type_))
+    row = await database.fetch_one(query)
+    assert row is not None
+    assert row[0] == read
+
+
+async def test_parameters_of_a_text_may_have_types(database: Database) -> None:
+    text = sa.text("SELECT :data ->> 'a'").bindparams(
+        sa.bindparam("data", {"a": "b"}, postgresql.JSONB)
+    )
+    assert await database.fetch_val(text) == "b"
+    text = sa.text("SELECT 2 IN :ids").bindparams(sa.bindparam("ids", [1, 2], expanding=True))
+    assert await database.fetch_val(text) is True
+
+
+async def test_wrong_option_of_a_transaction_is_told(database: Database) -> None:
+    with pytest.raises(ValueError, match="isolation is expected"):
+        await database.transaction(isolation="none").start()
+    assert await database.fetch_val("SELECT 1") == 1
