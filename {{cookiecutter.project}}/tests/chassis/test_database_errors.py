@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from {{ cookiecutter.__package }}.chassis.database import Database
-from {{ cookiecutter.__package }}.chassis.database_errors import handlers
+from {{ cookiecutter.__package }}.chassis.database_errors import describe, handlers
 from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
 
 SECRET = "s3cr3t"  # noqa: S105
@@ -97,6 +98,17 @@ async def ask(
         ("INSERT INTO things VALUES (2147483648, NULL, 'x')", 422),
         ("SELECT 's3cr3t'::uuid", 422),
         ("SELECT 's3cr3t'::timestamptz", 422),
+        ("SELECT 's3cr3t' ~ '('", 422),
+        (r"SELECT 's3cr3ts' LIKE 's3cr3t\'", 422),
+        ("SELECT 1 LIMIT -1", 422),
+        ("SELECT 1 OFFSET -1", 422),
+        ("SELECT now() AT TIME ZONE 's3cr3t'", 422),
+        ("SELECT int4range(2, 1)", 422),
+        ("DO $$ BEGIN RAISE SQLSTATE '54000'; END $$", 422),
+        ("DO $$ BEGIN RAISE SQLSTATE '23000'; END $$", 409),
+        ("DO $$ BEGIN RAISE SQLSTATE '23001'; END $$", 409),
+        ("DO $$ BEGIN RAISE SQLSTATE '44000'; END $$", 409),
+        ("DO $$ BEGIN RAISE SQLSTATE '25P04'; END $$", 504),
         ("SELECT pg_sleep(3)", 504),
         ("SELECT 1 / 0", 500),
         ("SELECT s3cr3t", 500),
@@ -126,6 +138,21 @@ async def test_constraint_is_named_in_the_log_alone(
         response = await ask("INSERT INTO things VALUES (1, NULL, 'x')")
     assert "things_pkey" in caplog.text
     assert "things" not in response.text
+
+
+async def test_what_a_trigger_says_is_in_the_log_alone(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    raise_ = "RAISE 'The quota is reached' USING ERRCODE = 'check_violation'"
+    response = await ask(f"DO $$ BEGIN {raise_}; END $$")
+    assert response.status_code == 409
+    assert "The quota is reached" in caplog.text
+    assert "quota" not in response.text
+
+
+def test_fault_of_a_certificate_is_told() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed: Hostname mismatch")
+    assert "Hostname mismatch" in describe(error)
 
 
 @pytest.mark.parametrize("use", WAYS)

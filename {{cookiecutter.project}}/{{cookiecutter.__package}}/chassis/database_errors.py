@@ -4,6 +4,7 @@ None holds the statement or its values: the driver's own message may.
 """
 
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from traceback import walk_tb
 from typing import NamedTuple
@@ -33,7 +34,8 @@ SILENT = Answer(503, "The database did not answer in time")
 BUSY = Answer(503, "The database is busy")
 CHANGED = Answer(503, "The database has changed meanwhile")
 SLOW = Answer(504, "The query took too long")
-INVALID = Answer(422, "A value cannot be stored")
+REFERRED = Answer(409, "It refers to something that is not there, or is referred to")
+INVALID = Answer(422, "A value cannot be taken")
 
 # By SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 ANSWERS = {
@@ -48,16 +50,28 @@ ANSWERS = {
     "40P01": BUSY,
     "55P03": BUSY,
     "57014": SLOW,
+    "25P04": SLOW,
+    "23000": Answer(409, "It conflicts with another one"),
+    "23001": REFERRED,
     "23502": Answer(409, "A value is missing"),
-    "23503": Answer(409, "It refers to something that is not there, or is referred to"),
+    "23503": REFERRED,
     "23505": Answer(409, "There is one already"),
     "23514": Answer(409, "A value is not allowed"),
+    "44000": Answer(409, "A value is not allowed"),
     "23P01": Answer(409, "It conflicts with another one"),
     "22001": Answer(422, "A text is too long"),
     "22003": Answer(422, "A number is out of range"),
+    "54000": Answer(422, "A value is too large"),
+    "22000": INVALID,
     "22007": INVALID,
     "22008": INVALID,
+    "22019": INVALID,
+    "2201B": INVALID,
+    "2201W": INVALID,
+    "2201X": INVALID,
     "22021": INVALID,
+    "22023": INVALID,
+    "22025": INVALID,
     "22P02": INVALID,
     "22P03": INVALID,
     "22P05": INVALID,
@@ -104,10 +118,11 @@ def describe(error: BaseException) -> str:
     """The cause in one line, without the values that it may name."""
     cause = cause_of(error)
     text = type(cause).__name__
-    if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
+    if isinstance(cause, asyncpg.IntegrityConstraintViolationError) and cause.table_name:
         return f"{text} of {cause.constraint_name or cause.column_name} in {cause.table_name}"
-    own = isinstance(cause, asyncpg.ClientConfigurationError)  # It names settings alone.
-    if isinstance(cause, asyncpg.DataError | ValueError) and not own:
+    # These name settings alone, or what a certificate has.
+    told = isinstance(cause, asyncpg.ClientConfigurationError | ssl.SSLError)
+    if isinstance(cause, asyncpg.DataError | ValueError) and not told:
         return text
     if isinstance(cause, OSError) and cause.strerror:
         return f"{text}: {cause.strerror}"
