@@ -1,5 +1,6 @@
 """A schema that changes while the service runs, and one that is behind."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -57,6 +58,33 @@ async def test_plan_that_became_invalid_is_503_for_the_orm(database_url: str) ->
         assert find_answer(raised.value) == (503, "The database has changed meanwhile")
         async with sessions() as session:
             assert await session.scalar(query) == "1"
+
+
+async def test_type_that_changed_is_503_once_for_the_orm(database_url: str) -> None:
+    query = text("SELECT changing FROM changing")
+    async with open_sessions(database_url, max_size=1) as sessions:
+        async with sessions() as session:
+            assert await session.scalar(query) == (1,)
+        async with Database(database_url) as database:
+            await database.execute("ALTER TABLE changing ADD more int")
+        with pytest.raises(DBAPIError) as raised:
+            async with sessions() as session:
+                await session.scalar(query)
+        assert find_answer(raised.value)
+        async with sessions() as session:
+            assert await session.scalar(query) == (1, None)
+
+
+async def test_connection_that_the_server_has_closed_is_not_lent_by_the_orm(
+    database_url: str, database: Database
+) -> None:
+    async with open_sessions(database_url, max_size=1) as sessions:
+        async with sessions() as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        await database.execute("SELECT pg_terminate_backend(:pid)", {"pid": pid})
+        await asyncio.sleep(0.1)
+        async with sessions() as session:
+            assert await session.scalar(text("SELECT pg_backend_pid()")) != pid
 
 
 async def test_schema_is_current_from_its_revision_on(database: Database) -> None:

@@ -1,11 +1,12 @@
 """Sessions of SQLAlchemy's ORM."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -17,12 +18,26 @@ from sqlalchemy.ext.asyncio import (
 from .connector import Connector
 from .database_url import connect_options
 
+MAX_IDLE = 300.0  # seconds, as in `Database`
 
-def drop_read_only(context: ExceptionContext) -> None:
-    """The primary may be another server by now."""
+
+def drop(context: ExceptionContext) -> None:
+    """A connection to what may not be the primary any more, or that knows types as they were."""
     error: Any = context.original_exception
-    if getattr(error, "sqlstate", None) == asyncpg.ReadOnlySQLTransactionError.sqlstate:
+    read_only = getattr(error, "sqlstate", "") == asyncpg.ReadOnlySQLTransactionError.sqlstate
+    if read_only or isinstance(error.__cause__, asyncpg.OutdatedSchemaCacheError):
         context.is_disconnect = True
+
+
+def note_release(connection: Any, *_: Any) -> None:
+    if connection:  # Not where it was lost.
+        connection.driver_connection.released = time.monotonic()
+
+
+def check_open(connection: Any, *_: Any) -> None:
+    """The pool has no look of its own at what the server, or the network, has cut meanwhile."""
+    if not connection.driver_connection.is_well(MAX_IDLE):
+        raise exc.DisconnectionError
 
 
 def create_engine(options: dict[str, Any], **pool: Any) -> AsyncEngine:
@@ -55,7 +70,10 @@ async def open_sessions(
         pool_recycle=max_age,
         pool_use_lifo=True,
     )
-    event.listen(engine.sync_engine, "handle_error", drop_read_only)
+    event.listen(engine.sync_engine, "handle_error", drop)
+    event.listen(engine.sync_engine, "connect", note_release)
+    event.listen(engine.sync_engine, "checkin", note_release)
+    event.listen(engine.sync_engine, "checkout", check_open)
     try:
         yield async_sessionmaker(engine, expire_on_commit=False)
     finally:
