@@ -110,6 +110,26 @@ def test_service_behind_pgbouncer(project: Path, postgres: Postgres, pooled_url:
         assert int(sessions) <= 3 + 1, "They did not go through PgBouncer"
 
 
+def test_loops_leave_no_statements(project: Path, pooled_url: str) -> None:
+    """Those with a name stay on a server's connection, and are in the way of other clients'"""
+    loops = """
+import asyncio, sys
+from my_service.chassis.database import Database
+
+async def main():
+    async with Database(sys.argv[1], pooler=True) as database:
+        async def count():
+            return len([row async for row in database.iterate("SELECT generate_series(1, 99)")])
+        assert set(await asyncio.gather(*(count() for _ in range(60)))) == {99}
+        left = "SELECT count(*) FROM pg_prepared_statements"
+        print(await asyncio.gather(*(database.fetch_val(left) for _ in range(10))))
+
+asyncio.run(main())
+"""
+    for _ in range(2):
+        assert run(project, "python", "-c", loops, pooled_url).strip() == str([0] * 10)
+
+
 def test_setting_is_needed(project: Path, pooled_url: str) -> None:
     """Without it PgBouncer refuses `statement_timeout`; the first line of the log names it"""
     with serve(project, RUNNER, ready="/livez", DATABASE_URL=pooled_url) as service:

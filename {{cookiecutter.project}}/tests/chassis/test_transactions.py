@@ -107,6 +107,31 @@ async def test_transaction_whose_connection_is_lost_cannot_be_committed(
     assert await database.fetch_val("SELECT count(*) FROM pairs") == 0
 
 
+async def test_commit_after_a_failed_query_is_an_error(database: Database) -> None:
+    """PostgreSQL answers it by a rollback, without one."""
+
+    async def pass_over() -> None:
+        async with database.transaction():
+            await database.execute("INSERT INTO pairs VALUES (1)")
+            with suppress(asyncpg.DivisionByZeroError):
+                await database.execute("SELECT 1 / 0")
+
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await pass_over()
+    assert await database.fetch_val("SELECT count(*) FROM pairs") == 0
+
+
+async def test_failed_query_in_an_inner_transaction_does_not_end_the_outer(
+    database: Database,
+) -> None:
+    async with database.transaction():
+        await database.execute("INSERT INTO pairs VALUES (1)")
+        with suppress(asyncpg.DivisionByZeroError):
+            async with database.transaction():
+                await database.execute("SELECT 1 / 0")
+    assert await database.fetch_val("SELECT count(*) FROM pairs") == 1
+
+
 async def test_connection_that_was_not_entered_is_refused(database: Database) -> None:
     with pytest.raises(asyncpg.InterfaceError, match="not acquired"):
         await database.connection().fetch_val("SELECT 1")

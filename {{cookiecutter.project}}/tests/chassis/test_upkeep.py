@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ from {{ cookiecutter.__package }}.chassis.connect import AcquireTimeout
 from {{ cookiecutter.__package }}.chassis.database import Database
 
 WHO = "SELECT pg_backend_pid()"
+KEPT_CURSOR = "SELECT FROM pg_cursors WHERE name = 'kept'"
 
 
 async def test_connection_is_lent_again(database: Database) -> None:
@@ -85,7 +87,18 @@ async def change_held(database: Database) -> None:
         assert await connection.fetch_val("SHOW application_name") == "changed"
 
 
-@pytest.mark.parametrize("change", [change_raw, change_text, change_held])
+async def change_in_loop(database: Database) -> None:
+    async for _ in database.iterate("SELECT set_config('application_name', 'changed', false)"):
+        pass
+
+
+async def change_in_block(database: Database) -> None:
+    await database.execute("DO $$ BEGIN SET application_name = 'changed'; END $$")
+
+
+@pytest.mark.parametrize(
+    "change", [change_raw, change_text, change_held, change_in_loop, change_in_block]
+)
 async def test_session_that_was_changed_is_reset(
     database_url: str, change: Callable[[Database], Awaitable[None]]
 ) -> None:
@@ -94,6 +107,45 @@ async def test_session_that_was_changed_is_reset(
         await change(database)
         assert await database.fetch_val("SHOW application_name") == ""
         assert await ask_pid(database) == pid
+
+
+async def test_function_that_changes_the_session_is_noticed(database_url: str) -> None:
+    """A tenant's, say: the next request may be another one's"""
+    async with Database(database_url, max_size=1) as database:
+        await database.execute("""CREATE FUNCTION set_tenant(name text) RETURNS text
+            LANGUAGE sql AS $$ SELECT set_config('application_name', name, false) $$""")
+    try:
+        async with Database(database_url, max_size=1) as database:
+            assert await database.fetch_val("SELECT set_tenant(:name)", {"name": "a"}) == "a"
+            assert await database.fetch_val("SHOW application_name") == ""
+    finally:
+        async with Database(database_url, max_size=1) as database:
+            await database.execute("DROP FUNCTION set_tenant")
+
+
+@pytest.mark.parametrize(
+    ("change", "look"),
+    [
+        ("SET ROLE pg_monitor", "SELECT current_user = session_user"),
+        ("SET SESSION AUTHORIZATION pg_monitor", "SELECT session_user <> 'pg_monitor'"),
+        ("DECLARE kept CURSOR WITH HOLD FOR SELECT 1", f"SELECT NOT EXISTS ({KEPT_CURSOR})"),
+    ],
+)
+async def test_nothing_of_a_session_is_left(database_url: str, change: str, look: str) -> None:
+    async with Database(database_url, max_size=1) as database:
+        await database.execute(change)
+        assert await database.fetch_val(look)
+
+
+async def test_connection_whose_session_was_changed_is_not_replaced(database: Database) -> None:
+    """What it had, as a lock or a tenant, another one has not."""
+    async with database.connection():
+        await database.execute("SELECT pg_advisory_lock(1)")
+        with suppress(asyncpg.PostgresError):
+            await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(asyncpg.InterfaceError, match="is closed"):
+            await database.fetch_val("SELECT 1")
+    assert await database.fetch_val("SELECT 1") == 1
 
 
 async def test_forgotten_begin_is_rolled_back(database_url: str) -> None:

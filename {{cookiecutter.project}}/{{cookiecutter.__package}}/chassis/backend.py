@@ -1,7 +1,7 @@
 """The backend that `databases` provides for: its interfaces, over a pool of our own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,12 +11,11 @@ from databases.interfaces import ConnectionBackend, DatabaseBackend, Record
 from sqlalchemy.sql import ClauseElement
 
 from .connect import SETTLED, Connection, check_readable
-from .expressions import Query, Result, compile_query
+from .expressions import Result, compile_query
+from .loops import Loops
 from .parameters import changes_session
 from .pool import Pool
-from .transaction import Transaction, Unsettled, in_transaction
-
-PREFETCH = 50  # rows, as with asyncpg's own cursors
+from .transaction import Transaction, Unsettled
 
 
 class Backend(DatabaseBackend):
@@ -41,7 +40,7 @@ class Backend(DatabaseBackend):
         return self.made[-1]
 
 
-class LentConnection(ConnectionBackend):
+class LentConnection(Loops, ConnectionBackend):
     """A connection of the pool for as long as `counter` counts somebody who uses it."""
 
     def __init__(self, pool: Pool) -> None:
@@ -51,6 +50,8 @@ class LentConnection(ConnectionBackend):
         self.connection: Connection | None = None
         self.is_acquired = False
         self.error: BaseException | None = None
+        self.changed = False  # the session, which another connection has not
+        self.failed = False  # the last query, and with it the transaction
         self.transactions = 0
         self.lock = asyncio.Lock()
 
@@ -60,8 +61,11 @@ class LentConnection(ConnectionBackend):
         self.loop = asyncio.get_running_loop()
 
     async def release(self) -> None:
-        self.is_acquired = False
-        self.give_back(self.error)
+        try:
+            await self.end_loop()
+        finally:
+            self.is_acquired = self.changed = False
+            self.give_back(self.error)
 
     def give_back(self, error: BaseException | None) -> None:
         connection, self.connection, self.error = self.connection, None, None
@@ -78,34 +82,45 @@ class LentConnection(ConnectionBackend):
     def raw_connection(self) -> Connection:
         if not self.connection:
             raise asyncpg.InterfaceError("the connection is closed")
-        self.error = Unsettled()
+        self.note_change()
         return self.connection
+
+    def note_change(self) -> None:
+        """Of the session: the connection is reset before it is lent again."""
+        self.error, self.changed = Unsettled(), True
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Connection]:
-        """Where it was lost, a new one is acquired; in a transaction that is `InterfaceError`."""
+        """Where it was lost, a new one is acquired, or in a transaction `InterfaceError` raised."""
+        if self.loop_left:
+            await self.end_loop()
         async with self.lock:
             if self.connection and self.connection.is_closed() and not self.transactions:
                 self.give_back(self.error)
             if not self.connection:
                 if not self.is_acquired:
                     raise asyncpg.InterfaceError("the connection was not acquired")
-                if self.transactions:
+                if self.transactions or self.changed:  # Another one knows nothing of it.
                     raise asyncpg.InterfaceError("the connection of the transaction is closed")
                 await self.acquire()
             try:
                 yield self.connection  # type: ignore[misc]
             except BaseException as error:
+                self.failed = isinstance(error, asyncpg.PostgresError)
                 if self.error is None or isinstance(self.error, SETTLED):
                     self.error = error
-                check_readable(error)
                 raise
+            self.failed = False
 
     async def send(self, fetch: Callable[..., Awaitable[Any]], sql: str, *arguments: Any) -> Any:
         async with self.use() as connection:
-            result = await fetch(connection, sql, *arguments)
-        if changes_session(sql):
-            self.error = Unsettled()
+            try:
+                result = await fetch(connection, sql, *arguments)
+            except Exception as error:
+                check_readable(error)
+                raise
+            if changes_session(sql, connection.functions):
+                self.note_change()
         return result
 
     async def fetch_all(self, query: ClauseElement) -> list[Record]:
@@ -124,23 +139,11 @@ class LentConnection(ConnectionBackend):
 
     async def execute_many(self, queries: list[ClauseElement]) -> None:
         """All of those which differ in their values alone, or none."""
-        compiled = [compile_query(query) for query in queries]
-        for sql in dict.fromkeys(query.sql for query in compiled):
-            values = [query.values for query in compiled if query.sql == sql]
-            await self.send(asyncpg.Connection.executemany, sql, values)
-
-    async def iterate(self, query: ClauseElement | Query) -> AsyncGenerator[Any, None]:
-        sql, values, columns = compile_query(query)
-        async with in_transaction(self):
-            async with self.use() as connection:
-                cursor = await connection.cursor(sql, *values)
-            while True:
-                async with self.use():  # In between it is free for other queries.
-                    rows = await cursor.fetch(PREFETCH)
-                if not rows:
-                    return
-                for row in [*map(Result(rows[0], columns).read, rows)] if columns else rows:
-                    yield row
+        found: dict[str, list[Any]] = {}
+        for sql, values, _ in map(compile_query, queries):
+            found.setdefault(sql, []).append(values)
+        for sql, many in found.items():
+            await self.send(asyncpg.Connection.executemany, sql, many)
 
     def transaction(self) -> Transaction:
         return Transaction(self, counts=True)

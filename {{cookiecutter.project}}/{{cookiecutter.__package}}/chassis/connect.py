@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -11,6 +12,16 @@ import msgspec
 from databases.interfaces import Record
 
 CLEAN_TIMEOUT = 1.0  # seconds: for the server to end what is under way
+
+# asyncpg's own resets no more than settings, locks, cursors and channels.
+RESET = "RESET SESSION AUTHORIZATION; RESET ROLE"
+# The owner's, for what is done in them: an extension's leave the session alone.
+FUNCTIONS = """
+    SELECT DISTINCT lower(proname) FROM pg_catalog.pg_proc
+     WHERE pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend
+                        WHERE classid = 'pg_catalog.pg_proc'::regclass
+                          AND objid = pg_proc.oid AND deptype = 'e')"""
 
 SETTLED = (asyncpg.PostgresError, asyncpg.InterfaceError)  # Nothing is under way after these.
 BROKEN = (OSError, asyncpg.InternalClientError, *SETTLED)
@@ -58,8 +69,9 @@ class Json(NamedTuple):
 class Connection(asyncpg.Connection):
     """asyncpg's, with what a pool notes on it: times are of the monotonic clock."""
 
-    __slots__ = ("expires", "released", "replaced")
+    __slots__ = ("expires", "functions", "released", "replaced")
     released: float
+    functions: frozenset[str]  # which may change the session
 
     def note_age(self, max_age: float) -> None:
         # At random, so that those which were opened together do not end together.
@@ -76,6 +88,7 @@ class Connection(asyncpg.Connection):
             # asyncpg first awaits the end of what was cancelled.
             with suppress(asyncpg.PostgresError):
                 await self.execute("SELECT")
+            await self.execute(RESET)
             await self.reset()
             # Where it only reads by now, the primary may be another server.
             if await self.fetchval("SHOW transaction_read_only") == "on":
@@ -86,8 +99,16 @@ def encode_json(value: Any) -> bytes:
     return msgspec.json.encode(value.value if isinstance(value, Json) else value)
 
 
-async def set_codecs(connection: Connection) -> None:
+@lru_cache(8)
+def share(names: frozenset[str]) -> frozenset[str]:
+    """One for all connections, by which queries are remembered."""
+    return names
+
+
+async def set_up(connection: Connection) -> None:
     """Objects in Python are json and jsonb in SQL, and the other way round."""
+    rows = await connection.fetch(FUNCTIONS)
+    connection.functions = share(frozenset(name for (name,) in rows))
     options: dict[str, Any] = {"schema": "pg_catalog", "format": "binary"}
     await connection.set_type_codec(
         "json", encoder=encode_json, decoder=msgspec.json.decode, **options

@@ -13,7 +13,7 @@ from databases.interfaces import Record
 from sqlalchemy.sql import ClauseElement
 
 from .backend import LentConnection
-from .connect import check_readable, set_codecs
+from .connect import check_readable, set_up
 from .connector import Connector
 from .database_url import DatabaseURL, connect_options
 from .expressions import compile_query
@@ -28,8 +28,8 @@ Values = dict[str, Any]
 class Database(databases.Database):
     """At most `max_size` connections, opened as they are needed. All times are in seconds.
 
-    Texts go to the backend without more ado, everything else through the library. `options` are
-    those of `connect_options`. Raises `ValueError` where the URL cannot be accepted.
+    Texts go straight to the backend, the rest through the library. `options` are those of
+    `connect_options`. Raises `ValueError` where the URL cannot be accepted.
     """
 
     SUPPORTED_BACKENDS = dict.fromkeys(["postgresql", "postgres"], f"{__package__}.backend:Backend")
@@ -46,7 +46,7 @@ class Database(databases.Database):
         max_idle: float = 300.0,
         **options: Any,
     ) -> None:
-        connector = Connector(connect_options(str(url), **options), set_codecs)
+        connector = Connector(connect_options(str(url), **options), set_up)
         self.pool = Pool(connector, min_size, max_size, acquire_timeout, max_age, max_idle)
         self.made: list[LentConnection] = []
         self.lent: WeakKeyDictionary[asyncio.Task[Any], LentConnection] = WeakKeyDictionary()
@@ -99,7 +99,8 @@ class Database(databases.Database):
             pool.release(connection, error)
             check_readable(error)
             raise
-        pool.release(connection, Unsettled() if changes_session(sql) else None)
+        changed = changes_session(sql, connection.functions)
+        pool.release(connection, Unsettled() if changed else None)
         return result
 
     async def fetch_all(self, query: Query, values: Values | None = None) -> list[Record]:
@@ -133,18 +134,16 @@ class Database(databases.Database):
         arguments = [bind(query, each)[1] for each in values]
         await self.send(asyncpg.Connection.executemany, parse(query)[0], arguments)
 
-    async def iterate(
-        self, query: Query, values: Values | None = None
-    ) -> AsyncGenerator[Any, None]:
-        """The task may send other queries in between."""
-        lent = self.held() or LentConnection(self.pool)
-        own = not lent.is_acquired
-        if own:
-            await lent.acquire()
+    def iterate(self, query: Query, values: Values | None = None) -> AsyncGenerator[Any, None]:
+        held, compiled = self.held(), compile_query(query, values)
+        return held.iterate_rows(*compiled) if held else self.iterate_apart(*compiled)
+
+    async def iterate_apart(self, *query: Any) -> AsyncGenerator[Any, None]:
+        lent = LentConnection(self.pool)
+        await lent.acquire()
         try:
-            async with aclosing(lent.iterate(compile_query(query, values))) as rows:
+            async with aclosing(lent.iterate_rows(*query)) as rows:
                 async for row in rows:
                     yield row
         finally:
-            if own:
-                await lent.release()
+            await lent.release()

@@ -1,7 +1,7 @@
 """Texts with `:name` as asyncpg takes them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -22,15 +22,18 @@ ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
 # What outlives a query; a connection is reset after it, as asyncpg's own pool does after each.
 SESSION = re.compile(
     r"""(?:^|;)(?:\s|--[^\n]*\n|/\*.*?\*/)*
-        (?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)|LISTEN|PREPARE)\b
+        (?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)|LISTEN|PREPARE|DECLARE|DO|CALL)\b
       | set_config | advisory_lock""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
+CALL = re.compile(r'(\w+)"?\s*\(')
 
 
 @lru_cache(1000)
-def changes_session(sql: str) -> bool:
-    return bool(SESSION.search(sql))
+def changes_session(sql: str, functions: Container[str] = ()) -> bool:
+    """Whether it may: by itself, or in one of the `functions`, whose names are in lower case."""
+    called = any(name.lower() in functions for name in CALL.findall(sql)) if functions else False
+    return called or bool(SESSION.search(sql))
 
 
 @lru_cache(1000)

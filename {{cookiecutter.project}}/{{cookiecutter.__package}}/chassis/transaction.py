@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
 import asyncpg
 from databases import core
@@ -20,6 +21,8 @@ class Lent(Protocol):
 
     connection: Connection | None
     counter: Callable[[], core.Connection | None]
+    failed: bool
+    last: "ReferenceType[Transaction]"
     transactions: int
 
     def use(self) -> AbstractAsyncContextManager[Connection]: ...
@@ -29,6 +32,8 @@ class Lent(Protocol):
 
 class Transaction(TransactionBackend):
     """One that counts as a user of its connection, or not."""
+
+    is_of_loop = False
 
     def __init__(self, lent: Lent, *, counts: bool) -> None:
         self.lent, self.counts = lent, counts
@@ -47,7 +52,7 @@ class Transaction(TransactionBackend):
             raise
 
     async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
-        self.is_root = is_root
+        self.is_root, self.lent.last = is_root, ref(self)
         async with self.control() as connection:
             self.transaction = connection.transaction(**extra_options)
             # As a context manager, or asyncpg would complain of a BEGIN that failed.
@@ -55,14 +60,25 @@ class Transaction(TransactionBackend):
         self.lent.transactions += 1
 
     async def commit(self) -> None:
+        """Raises `InFailedSQLTransactionError` where a failed query was passed over: the server
+        answers COMMIT by a rollback, and no error.
+        """
+        failed = self.is_root and self.lent.failed
         try:
             async with self.control():
                 await self.transaction.__aexit__(None, None, None)
         finally:
             self.lent.transactions -= 1
+        if failed:
+            raise asyncpg.InFailedSQLTransactionError("a query failed: all was rolled back")
 
     async def rollback(self) -> None:
-        """Where the connection is lost, the server has done it."""
+        """Where the connection is lost, the server has done it.
+
+        A loop that is left, or whose body fails, undoes nothing of what was written beside it.
+        """
+        if self.is_of_loop and not self.lent.failed:
+            return await self.commit()
         try:
             connection = self.lent.connection
             if connection and not connection.is_closed():
@@ -70,22 +86,3 @@ class Transaction(TransactionBackend):
                     await self.transaction.__aexit__(Exception, None, None)
         finally:
             self.lent.transactions -= 1
-
-
-@asynccontextmanager
-async def in_transaction(lent: Lent) -> AsyncIterator[None]:
-    """One of its own where there is none. It is committed also where a loop is left early."""
-    if lent.transactions:
-        yield
-        return
-    transaction = Transaction(lent, counts=False)
-    await transaction.start(True, {})
-    try:
-        yield
-    except GeneratorExit:
-        await transaction.commit()
-        raise
-    except BaseException:
-        await transaction.rollback()
-        raise
-    await transaction.commit()

@@ -1,0 +1,111 @@
+"""Loops over rows on a connection that is held: what is written beside them is never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from {{ cookiecutter.__package }}.chassis.database import Database
+
+NUMBERS = "SELECT generate_series(1, 1000) AS n"
+INSERT = "INSERT INTO written VALUES (1)"
+
+
+@pytest.fixture(autouse=True)
+async def written(database: Database) -> AsyncIterator[None]:
+    await database.execute("CREATE TABLE written (n int CHECK (n < 9))")
+    yield
+    await database.execute("DROP TABLE written")
+
+
+async def by_break(database: Database) -> None:
+    async for _ in database.iterate(NUMBERS):
+        await database.execute(INSERT)
+        break
+
+
+async def by_return(database: Database) -> None:
+    async for _ in database.iterate(NUMBERS):
+        await database.execute(INSERT)
+        return
+
+
+async def by_an_error(database: Database) -> None:
+    with suppress(ZeroDivisionError):
+        async for _ in database.iterate(NUMBERS):
+            await database.execute(INSERT)
+            raise ZeroDivisionError
+
+
+async def by_one_row(database: Database) -> None:
+    await anext(database.iterate(NUMBERS))
+    await database.execute(INSERT)
+
+
+async def on_the_connection(database: Database) -> None:
+    async for _ in database.connection().iterate(NUMBERS):
+        await database.execute(INSERT)
+        break
+
+
+async def by_another_loop(database: Database) -> None:
+    await by_break(database)
+    rows = [row.n async for row in database.iterate(NUMBERS)]
+    assert len(rows) == 1000
+
+
+async def by_a_transaction(database: Database) -> None:
+    async for _ in database.iterate(NUMBERS):
+        break
+    async with database.transaction():
+        await database.execute(INSERT)
+
+
+async def with_an_open_transaction(database: Database) -> None:
+    async for _ in database.iterate(NUMBERS):
+        transaction = await database.transaction()
+        break
+    await database.execute(INSERT)
+    await transaction.commit()
+
+
+WAYS = [by_break, by_return, by_an_error, by_one_row, by_another_loop, by_a_transaction]
+
+
+@pytest.mark.parametrize("leave", [*WAYS, on_the_connection, with_an_open_transaction])
+async def test_what_is_written_beside_a_loop_that_is_left_is_kept(
+    database: Database, leave: Callable[[Database], Awaitable[None]]
+) -> None:
+    async with database.connection():
+        await leave(database)
+        await database.execute(INSERT)
+    await asyncio.sleep(0.05)  # The library's own loop ends after its task has gone on.
+    assert await database.fetch_val("SELECT count(*) FROM written") == 2
+
+
+async def test_failure_after_a_loop_does_not_undo_what_was_written_in_it(
+    database: Database,
+) -> None:
+    async with database.connection():
+        await by_break(database)
+        with suppress(asyncpg.CheckViolationError):
+            await database.execute("INSERT INTO written VALUES (9)")
+        await database.execute(INSERT)
+    assert await database.fetch_val("SELECT count(*) FROM written") == 2
+
+
+async def test_transaction_around_a_loop_decides(database: Database) -> None:
+    async with database.transaction(force_rollback=True):
+        await by_break(database)
+    assert await database.fetch_val("SELECT count(*) FROM written") == 0
+
+
+async def test_loop_that_is_left_holds_no_connection(database: Database) -> None:
+    for leave in WAYS:
+        async with database.connection():
+            await leave(database)
+        await leave(database)
+    await asyncio.sleep(0.2)
+    assert len(database.pool.places.idle) == len(database.pool.connections)
