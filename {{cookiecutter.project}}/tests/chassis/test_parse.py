@@ -67,6 +67,14 @@ async def test_malformed_json_is_400(people: httpx.AsyncClient, body: bytes) -> 
     assert response.status_code == 400
 
 
+async def test_what_was_expected_is_said_in_words(people: httpx.AsyncClient) -> None:
+    response = await people.post("/people", json={"name": "A\0", "email": "ada"})
+    details = [each["detail"] for each in response.json()["errors"]]
+    assert details == ["Expected text without NUL", "Expected an e-mail address"]
+    response = await people.get("/items/1", params={"q": "\0"})
+    assert response.json()["errors"][0]["detail"] == "Expected text without NUL"
+
+
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"'])
 async def test_json_that_is_no_object_is_422(people: httpx.AsyncClient, body: bytes) -> None:
     response = await people.post("/people", content=body, headers=JSON)

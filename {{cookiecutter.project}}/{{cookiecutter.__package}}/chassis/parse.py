@@ -17,9 +17,11 @@ from .violations import convert_texts
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1, examples=[1])]
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, examples=[5])]
+# A description is what is said where the pattern does not match.
 # PostgreSQL's text holds no NUL.
-Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["Ada"])]
+NO_NUL = Meta(pattern=r"^[^\x00]*$", description="text without NUL")
+Text = Annotated[str, Meta(max_length=200), NO_NUL]
+Name = Annotated[str, Meta(min_length=1, max_length=200, examples=["Ada"]), NO_NUL]
 # `$` alone would allow a newline at the end.
 Email = Annotated[
     str,
@@ -27,6 +29,7 @@ Email = Annotated[
         max_length=254,
         # \s and \w would mean more here than in the browsers that read the schema.
         pattern=r"^[^@\x00-\x20\x7f-\xa0]+@[^@\x00-\x20\x7f-\xa0]+\.[^@\x00-\x20\x7f-\xa0]+(?!\n)$",
+        description="an e-mail address",
         examples=["ada@example.com"],
     ),
 ]

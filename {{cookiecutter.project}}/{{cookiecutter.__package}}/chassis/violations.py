@@ -90,7 +90,18 @@ def find_violations(
             yield violation
     if fault:
         detail, _, below = fault.partition(" - at `$")
+        if "matching regex" in detail:
+            detail = next((f"Expected {text}" for text in find_descriptions(type_)), detail)
         yield (place + below.rstrip("`")).removeprefix("."), detail
+
+
+def find_descriptions(type_: Any) -> Iterator[str]:
+    """Of a type, or of a union's, by its `Meta`: plainer than the pattern itself."""
+    for each in get_args(type_):
+        if isinstance(each, msgspec.Meta):
+            yield from [each.description] if each.description else []
+        else:
+            yield from find_descriptions(each)
 
 
 def find_fault(value: Any, type_: Any, strict: bool) -> str:
