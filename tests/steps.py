@@ -148,4 +148,5 @@ def update(project: Path, home: Path, tag: str) -> None:
     """Follows what the README of the project says; `AssertionError` where the merge conflicts."""
     url = (home / "template.git").as_uri()
     steps = find_block(project, "git worktree add").replace("gh:org/template", url)
-    follow(steps.replace("TAG", tag), project, home)
+    # A shell that lines are pasted into goes on after one that fails.
+    follow("set +e\n" + steps.replace("TAG", tag), project, home)

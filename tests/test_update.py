@@ -21,6 +21,7 @@ from steps import (
     follow,
     publish,
     read_blocks,
+    read_section,
     start_repository,
     update,
 )
@@ -495,6 +496,41 @@ def test_update_of_the_chassis_meets_nothing_of_the_owner(
     assert not (project / DEMOS[0]).exists()
     install(project)
     check(project)
+
+
+def test_update_that_fails_changes_nothing(home: Path, new_project: Path, tmp_path: Path) -> None:
+    """There is no such release, or no branch. The README says how to go on, and back."""
+    project = clone_project(new_project, tmp_path / "my-service")
+    section = read_section(project / "README.md", "Update")
+    told = re.findall(r"`(git .+?)`", section)
+    again = "git worktree remove --force .update/my-service"
+    [get], [make], [reset], [back] = (
+        [command for command in told if command.startswith(beginning)]
+        for beginning in ("git fetch", "git branch template", "git reset", "git branch --force")
+    )
+    show = "git status --porcelain && git rev-parse main template"
+    before = follow(show, project, home)
+    with pytest.raises(AssertionError, match="v0"):
+        update(project, home, "v0")
+    assert again in told
+    follow(again, project, home)
+    assert follow(show, project, home) == before
+
+    follow("git branch --quiet --delete --force template", project, home)
+    follow("git update-ref -d refs/remotes/origin/template", project, home)
+    with pytest.raises(AssertionError, match="template"):
+        update(project, home, NEXT)
+    assert not (project / ".update/my-service").exists()
+    assert follow("git rev-parse main", project, home) in before
+    bake = follow("git log --format=%H --grep=^Bake$", project, home).strip()
+    for command in (make.replace("COMMIT", bake), get):
+        follow(command, project, home)
+        assert follow(show, project, home) == before
+
+    update(project, home, NEXT)
+    assert follow(show, project, home) != before
+    follow(f"{reset} && {back}", project, home)
+    assert follow(show, project, home) == before
 
 
 def test_edit_of_the_chassis_meets_the_update(
