@@ -107,10 +107,21 @@ def test_name_that_nearly_is_a_setting_is_refused(tmp_path: Path, name: str) -> 
         settings.check_names()
 
 
-def test_names_of_other_programs_may_stand_in_the_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=x\nTEST_DATABASE_URL=x\nCOMPOSE_FILE=x\n")
+def test_short_name_with_letters_swapped_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PROT=9\n")
     settings = config.Settings(tmp_path, None)
-    settings.read("DATABASE_URL", str, "")
+    settings.read("PORT", str, "")
+    with pytest.raises(SystemExit, match=r"has PROT; is PORT meant\?$"):
+        settings.check_names()
+
+
+def test_names_of_other_programs_may_stand_in_the_file(tmp_path: Path) -> None:
+    names = """POSTGRES_PASSWORD POSTGRES_PORT POSTGRES_HOST TEST_DATABASE_URL COMPOSE_FILE
+               COMPOSE_PROJECT_NAME HOSTNAME PATH LOG_FORMAT SENTRY_DSN HTTP_PORT DB_HOST POST"""
+    (tmp_path / ".env").write_text("".join(f"{name}=x\n" for name in names.split()))
+    settings = config.Settings(tmp_path, None)
+    for name in ("DATABASE_URL", "HOST", "PORT", "ROOT_PATH", "LOG_LEVEL", "ALLOWED_HOSTS"):
+        settings.read(name, str, "")
     settings.check_names()
 
 

@@ -70,7 +70,8 @@ class Settings:
     def check_names(self) -> None:
         """Raises `SystemExit` where the file has a name that nearly is one which was read."""
         for name in self.in_file.keys() - self.names:
-            for meant in get_close_matches(name.upper(), self.names, n=1, cutoff=0.9):
+            swapped = [each for each in self.names if sorted(each) == sorted(name.upper())]
+            for meant in swapped or get_close_matches(name.upper(), self.names, n=1, cutoff=0.9):
                 raise SystemExit(f"{self.path.absolute()} has {name}; is {meant} meant?")
 
 
