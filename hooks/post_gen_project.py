@@ -14,6 +14,6 @@ with contextlib.suppress(OSError):
     uv run hypercorn --config file:hypercorn.conf.py {{ cookiecutter.__package }}.app:app
     uv run pytest
 
-Without uv: README.md has the same with Python and pip alone.
+Without uv: README.md has commands that fetch it.
 """,
     )

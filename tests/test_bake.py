@@ -188,7 +188,7 @@ my-service is ready. With uv:
     uv run hypercorn --config file:hypercorn.conf.py my_service.app:app
     uv run pytest
 
-Without uv: README.md has the same with Python and pip alone.
+Without uv: README.md has commands that fetch it.
 """
 
 # The command, ended where it would open a connection or look a name up.
