@@ -9,6 +9,7 @@ import pytest
 from baking import SERVICE, bake, environment, install, run, run_owners_tests
 from recipes import apply
 from serving import free_port, serve
+from steps import delete_demos
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +54,12 @@ def test_recipe_is_followed(tmp_path: Path, name: str) -> None:
 
 
 def test_recipes_go_together(tmp_path: Path) -> None:
-    """In one project, whose imports ruff sorts; httpx2 renames what others import."""
+    """In one project, whose imports ruff sorts; httpx2 renames what others import.
+
+    They need no demos.
+    """
     project = bake(tmp_path)
+    delete_demos(project)
     install(project)
     number = 1
     # One of them leaves what the others build on.
@@ -68,13 +73,13 @@ def test_recipes_go_together(tmp_path: Path) -> None:
 
 
 def test_provider_of_tokens_to_try(tmp_path: Path) -> None:
-    """The recipe's test run by itself."""
+    """With the scopes that it is told."""
     project = bake(tmp_path)
     install(project)
     apply(project, "bearer-tokens", tmp_path)
     issuer = {"TOKEN_ISSUER": f"http://127.0.0.1:{free_port()}"}
     with subprocess.Popen(
-        [project / ".venv/bin/python", "tests/test_tokens.py"],
+        [project / ".venv/bin/python", "-m", "tests.provider", "profile", "users:write"],
         cwd=project,
         env=environment(PYTHONUNBUFFERED="1", **issuer),
         stdout=subprocess.PIPE,
@@ -87,7 +92,7 @@ def test_provider_of_tokens_to_try(tmp_path: Path) -> None:
                 answer = httpx.get(f"{service.url}/me", headers=headers)
         finally:
             provider.terminate()
-    assert answer.json() == {"id": "ada", "scopes": ["openid", "profile"]}
+    assert answer.json() == {"id": "ada", "scopes": ["profile", "users:write"]}
 
 
 @pytest.mark.parametrize(("name", "line", "test"), LEFT_OUT)
