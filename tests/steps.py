@@ -42,6 +42,15 @@ def add_route(module: Path, section: str) -> None:
     module.write_text(text.replace("routes = [\n", f"routes = [\n    {found[1]}\n"))
 
 
+def add_test(project: Path) -> None:
+    """Follows the lesson after that of the endpoint."""
+    section = read_section(project / "README.md", "Test it")
+    [test] = read_blocks(section, "python")
+    named = re.search(r"`(tests/\w+\.py)`", section)
+    assert named
+    add_code(project / named[1], test)
+
+
 def add_endpoint(project: Path) -> None:
     """Follows the first lesson of a baked project's README."""
     section = read_section(project / "README.md", "Add an endpoint")
@@ -51,13 +60,14 @@ def add_endpoint(project: Path) -> None:
 
 
 def delete_demos(project: Path) -> None:
-    """Follows the last lesson: two files, and the lines that name them."""
+    """Follows the last lesson: two files, the lines that name them, and the lesson itself."""
     section = read_section(project / "README.md", "Delete the demos")
     module, test, named, *files = re.findall(r"`(.+?)`", section)
     (project / module).unlink()
     (project / test).unlink()
     for file in files:
-        lines = (project / file).read_text().splitlines(keepends=True)
+        text = (project / file).read_text().replace(f"## Delete the demos\n{section}", "")
+        lines = text.splitlines(keepends=True)
         kept = [line for line in lines if named not in line.lower()]
         assert len(kept) < len(lines)
         (project / file).write_text("".join(kept))

@@ -18,6 +18,7 @@ from steps import (
     add_code,
     add_endpoint,
     add_route,
+    add_test,
     copy_template,
     delete_demos,
     read_blocks,
@@ -135,6 +136,7 @@ def test_endpoint_is_added_as_the_readme_says(tmp_path: Path) -> None:
     """One function with its types and one `Route`: it is validated, described and checked."""
     project = bake(tmp_path)
     add_endpoint(project)
+    add_test(project)
     install(project)
     check(project, "tests/test_home.py", POLICIES)
     with serve(project) as service:
@@ -156,9 +158,9 @@ def test_table_is_added_as_the_readme_says(tmp_path: Path) -> None:
     assert revision
     [steps] = read_blocks(section, "sh")
     add_code(tables, table)
-    tables.write_text(re.sub("^REVISION = .*", revision[1], tables.read_text(), flags=re.M))
     for command in steps.splitlines():
         execute(command, project)
+    tables.write_text(re.sub("^REVISION = .*", revision[1], tables.read_text(), flags=re.M))
     add_code(project / "my_service/users.py", endpoint)
     add_route(project / "my_service/users.py", section)
     check(project, "tests/test_tables.py", "tests/test_users.py", POLICIES)
@@ -173,17 +175,19 @@ def test_upstream_is_added_as_the_readme_says(tmp_path: Path) -> None:
     readme = project / "README.md"
     section = read_section(readme, "Add an upstream")
     setting, endpoint = read_blocks(section, "python")
-    described = re.search("`(([A-Z_]+)=.+?)`", section)
+    [row] = read_blocks(section, "markdown")
+    described = re.search("`([A-Z_]+=.+?)`", section)
+    placed = re.search(r"above `(.+?)`", section)
     assert described
-    line, name = described.groups()
-    add_code(project / "my_service/settings.py", setting)
+    assert placed
+    edit(project / "my_service/settings.py", f"{placed[1]}\n", f"{setting}\n{placed[1]}\n")
     add_code(project / "my_service/external.py", endpoint)
     add_route(project / "my_service/external.py", section)
     with (project / ".env.example").open("a") as example:
-        example.write(f"{line}\n")
+        example.write(f"{described[1]}\n")
     heading = "| setting | default | |\n|---|---|---|\n"
     assert heading in readme.read_text()
-    readme.write_text(readme.read_text().replace(heading, f"{heading}| `{name}` | | |\n"))
+    readme.write_text(readme.read_text().replace(heading, f"{heading}{row}"))
     check(
         project,
         "tests/test_settings.py",
@@ -217,7 +221,7 @@ def test_limits_are_set_as_the_readme_says(tmp_path: Path) -> None:
     check(project, POLICIES)
     with serve(project) as service:
         body = bytes(5 << 20)
-        assert httpx.post(f"{service.url}/uploads", content=body).json() == {"size": len(body)}
+        assert httpx.post(f"{service.url}/bulk", content=body).json() == {"size": len(body)}
         assert httpx.post(f"{service.url}/users", content=body).status_code == 413
 
 

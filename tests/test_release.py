@@ -58,7 +58,7 @@ def released(home: Path) -> Path:
     upstream.write_text(
         upstream.read_text().replace("CONNECT_TIMEOUT = 2.0", "CONNECT_TIMEOUT = 3.0")
     )
-    (clone / SERVICE / "compose.yaml").unlink()
+    (clone / SERVICE / "docs/scaling.md").unlink()
     changelog = clone / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace(read_changes(clone), NEXT, 1))
     [steps] = read_blocks(read_section(clone / "CONTRIBUTING.md", "Release"), "sh")
@@ -108,7 +108,7 @@ def test_update_keeps_the_edits_of_the_owner(released: Path) -> None:
     assert follow("git worktree list", project, released).count("\n") == 1
     assert read_record(project) == before | {"version": NEXT}
     assert "CONNECT_TIMEOUT = 3.0" in (project / "my_service/chassis/upstream.py").read_text()
-    assert not (project / "compose.yaml").exists()
+    assert not (project / "docs/scaling.md").exists()
     assert "Our words." in readme.read_text()
     assert "def add(" in (project / "my_service/home.py").read_text()
     assert not (project / "my_service/demos.py").exists()
