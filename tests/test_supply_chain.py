@@ -89,13 +89,14 @@ def test_bill_of_materials(exported: Path) -> None:
 
 
 def test_install_without_uv(exported: Path, tmp_path: Path) -> None:
-    """By pip; the service can be imported, and a file with another hash is refused"""
+    """By pip; the service knows its name too, and a file with another hash is refused"""
     project = shutil.copytree(exported, tmp_path / "project")
     commands = read_commands(project, "Install without uv")
     done = execute(commands, project)
     assert done.returncode == 0, done.stdout
     variables = {"DATABASE_URL": "postgresql://127.0.0.1/none"}
-    run(project, "python", "-c", "import my_service.app", variables=variables)
+    document = ["python", "-m", "my_service.chassis.openapi", "my_service.app:app"]
+    assert '"openapi"' in run(project, *document, variables=variables)
     requirements = project / "requirements.txt"
     text = re.sub("sha256:[0-9a-f]{8}", "sha256:00000000", requirements.read_text())
     requirements.write_text(text)
