@@ -25,7 +25,7 @@ import warnings
 from sqlalchemy import func, select
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from .chassis.route_limits import RouteLimits
@@ -167,8 +167,23 @@ async def stream(request):
     return StreamingResponse(events, media_type=query.get("type", "text/event-stream"))
 
 
+async def flood(request):
+    "Never waits for anything."
+    async def produce():
+        while True:
+            yield bytes(65536)
+
+    return StreamingResponse(produce())
+
+
 async def download(request):
-    return FileResponse(os.environ["FILE"])
+    "With a background task, where it has a name."
+    if "name" not in request.query_params:
+        return FileResponse(os.environ["FILE"])
+    task = BackgroundTask(note, 0, request.query_params["name"])
+    if "whole" in request.query_params:
+        return Response(bytes(50_000_000), background=task)
+    return FileResponse(os.environ["FILE"], background=task)
 
 
 async def talk(websocket):
@@ -242,6 +257,7 @@ routes = [
     WebSocketRoute("/push/{name}", push),
     Route("/accept", accept),
     Route("/stream", stream),
+    Route("/flood", flood),
     Route("/download", download),
     Route("/sleep", sleep, methods=["GET", "POST"]),
     Route("/query", query),

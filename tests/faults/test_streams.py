@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h2.connection
 import httpx
+import pytest
 from serving import Service
 
 from faults.load import ask, open_client
@@ -171,33 +172,54 @@ async def test_download_ends_in_the_drain(
     assert size == 32 * MIB
 
 
-def ask_for_download(http2: bool) -> bytes:
+def ask_for(path: str, http2: bool) -> bytes:
     """Over HTTP/2 the client never opens its window of 64 KiB again."""
     if not http2:
-        return b"GET /download HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     connection = h2.connection.H2Connection()
     connection.initiate_connection()
     headers = {":method": "GET", ":scheme": "http", ":authority": "localhost"}
-    connection.send_headers(1, [*headers.items(), (":path", "/download")], end_stream=True)
+    connection.send_headers(1, [*headers.items(), (":path", path)], end_stream=True)
     return connection.data_to_send()
 
 
 @protocols
+async def test_stream_that_never_waits(extended: Path, postgres: Postgres, http2: bool) -> None:
+    """Its client reads a little and goes: the others are served meanwhile and after."""
+    with serve_on(extended, postgres.url()) as service:
+        async with open_client(service.url, http2) as client, open_client(service.url) as other:
+            async with client.stream("GET", "/flood") as response:
+                await anext(response.aiter_raw())
+                assert (await ask(other, "/livez")).status == 200
+            await asyncio.sleep(1)
+            assert (await ask(other, "/livez")).status == 200
+        assert await asyncio.to_thread(service.stop) == 0
+        assert read_log(service) == []
+
+
+@protocols
+@pytest.mark.parametrize("path", ["/download?name=a", "/download?name=a&whole"])
 async def test_client_that_does_not_read(
     extended: Path,
     postgres: Postgres,
     tmp_path: Path,
+    done: Path,
     figure: Callable[[str, str], None],
     http2: bool,
+    path: str,
 ) -> None:
-    """Is noticed: it holds up neither its request nor the end of the service for long."""
+    """It holds up neither its request nor the end of the service for long.
+
+    A background task of its response runs all the same.
+    """
     file = tmp_path / "file"
     file.write_bytes(bytes(64 * MIB))
     edits = {"my_service/chassis/limits.py": {"SEND_TIMEOUT = 60.0": "SEND_TIMEOUT = 2.0"}}
     project = copy(extended, tmp_path, edits)
-    with serve_on(project, postgres.url(), FILE=str(file), LOG_LEVEL="info") as service:
+    settings = {"FILE": str(file), "DONE": str(done), "LOG_LEVEL": "info"}
+    with serve_on(project, postgres.url(), RUNNER, **settings) as service:
         _, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1)
-        writer.write(ask_for_download(http2))
+        writer.write(ask_for(path, http2))
         start = time.monotonic()
         while not any("GET /download" in line for line in read_log(service)):
             assert time.monotonic() < start + 10
@@ -213,3 +235,4 @@ async def test_client_that_does_not_read(
     assert seconds > 2
     assert end < 3
     assert code == 0
+    assert read_names(done) == ["a"]

@@ -5,6 +5,7 @@ What it raises, the one around it answers.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis import limits
+from {{ cookiecutter.__package }}.chassis import limits, watched
 from {{ cookiecutter.__package }}.chassis.drain import Drain
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
 from {{ cookiecutter.__package }}.chassis.in_flight import RequestInFlight
@@ -177,6 +178,64 @@ async def test_client_that_takes_nothing_is_given_up() -> None:
     assert len(taken) == 3
 
 
+@pytest.mark.parametrize("kind", ["whole", "stream", "own"])
+async def test_background_task_runs_though_the_client_takes_nothing(kind: str) -> None:
+    """As where the client closes; what an owner sends without listening is ended as well."""
+    done = False
+
+    async def note() -> None:
+        nonlocal done
+        await asyncio.sleep(0.3)
+        done = True
+
+    async def produce() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+
+    async def send_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        except ClientDisconnect:
+            await note()
+
+    apps: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
+        "whole": Response(b"x", background=BackgroundTask(note)),
+        "stream": StreamingResponse(produce(), background=BackgroundTask(note)),
+        "own": send_for_ever,
+    }
+    assert len(await call(apps[kind], body(b""), takes=1, send_timeout=0.2)) == 1
+    assert done
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_stream_that_never_waits_lets_the_loop_run(listens: bool) -> None:
+    """A server need not suspend what it sends, least of all to a client that has gone."""
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def produce() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+
+    async def send_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+        await start_response(send)
+        async for part in produce():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+    turning = asyncio.create_task(turn())
+    app = StreamingResponse(produce()) if listens else send_for_ever
+    await call(app, body(b""), END, takes=1 << 30, goes_after=0.3)
+    turning.cancel()
+    assert turns > 100
+
+
 @pytest.mark.parametrize("type_", [b"text/event-stream", b"text/event-stream; charset=utf-8"])
 async def test_event_stream_ends_with_the_service(type_: bytes) -> None:
     closed = False
@@ -255,6 +314,48 @@ async def test_lifespan_ends_after_what_is_in_flight() -> None:
 
 async def test_handler_ends_when_its_client_goes() -> None:
     assert await call(sleep, body(b""), END) == []
+
+
+async def test_handler_that_asks_is_told_that_its_client_has_gone() -> None:
+    told = False
+
+    async def poll(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal told
+        request = Request(scope, receive)
+        for _ in range(10):
+            told = told or await request.is_disconnected()
+            await asyncio.sleep(0.1)
+        await Response()(scope, receive, send)
+
+    await call(poll, body(b""), END, goes_after=0.3, request_timeout=5)
+    assert told
+
+
+async def test_handler_that_asks_no_more_ends_when_its_client_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watched, "ASKED", 0.3)
+
+    async def ask_once(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(receive(), 0.1)
+        await asyncio.sleep(60)
+
+    assert await call(ask_once, body(b""), END, goes_after=0.2) == []
+
+
+async def test_deadline_holds_for_what_listens_to_its_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def listen(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await asyncio.sleep(60)
+
+    start, *_ = await call(listen, body(b""), END, request_timeout=0.3, background_timeout=1)
+    assert start["status"] == 504
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("disconnect", [True, False])

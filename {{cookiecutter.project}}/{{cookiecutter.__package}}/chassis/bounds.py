@@ -48,7 +48,10 @@ class InFlight:
             self.task.cancel()
 
     def check_sending(self, now: float) -> None:
-        """Cancels it where its client has not taken what is sent for too long."""
+        """Gives its client up that has not taken what is sent for too long."""
         self.sending_since = self.sending_since or now
         if now > self.sending_since + self.bounds.send_timeout:
-            self.cancel(ClientDisconnect())
+            self.give_up()
+
+    def give_up(self) -> None:
+        self.cancel(ClientDisconnect())

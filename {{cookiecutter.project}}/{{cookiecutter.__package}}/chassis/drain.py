@@ -13,6 +13,18 @@ INTERVAL = 0.02  # seconds; an event would cost each request something
 CUT = 1.0  # seconds for what is cut at the end to be cleaned up and logged
 
 
+def is_event_stream(start: Message | None) -> bool:
+    """Whether a response, by its first message, lasts as long as its client.
+
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+    """
+    headers = start.get("headers", ()) if start else ()
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
 class StreamEnded(Exception):
     """The service ends, and with it a response that lasts as long as its client."""
 
