@@ -168,6 +168,26 @@ async def test_response_that_fails_is_broken_off(caplog: pytest.LogCaptureFixtur
     assert caplog.messages == ["A response failed"]
 
 
+@pytest.mark.parametrize("begun", [False, True])
+async def test_cancel_that_nobody_asked_for_is_a_failure(
+    begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a handler awaits a task that something else has cancelled."""
+
+    async def wait_for_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await start_response(send)
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    start, *_ = await call(wait_for_cancelled, body(b""))
+    assert start["status"] == (200 if begun else 500)
+    (record,) = caplog.records
+    assert record.getMessage() == ("A response failed" if begun else "The request failed")
+    assert record.exc_info
+
+
 async def test_client_that_takes_nothing_is_given_up() -> None:
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         await start_response(send)

@@ -1,6 +1,7 @@
 """What one in flight may take, and how it is ended."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,15 @@ class InFlight:
         if self.task and not self.cancelled_by:
             self.cancelled_by = reason
             self.task.cancel()
+
+    async def own(self, work: Awaitable[None]) -> None:
+        """Raises `RuntimeError` where what it waits for was cancelled, and not the task itself."""
+        try:
+            await work
+        except asyncio.CancelledError as error:
+            if self.cancelled_by or not self.task or self.task.cancelling():
+                raise
+            raise RuntimeError("What it waited for was cancelled") from error
 
     def check_sending(self, now: float) -> None:
         """Gives its client up that has not taken what is sent for too long."""

@@ -88,7 +88,7 @@ class Limits:
                 if lengths == LENGTHS:
                     # A proxy may believe the other one: RFC 9112, section 6.1
                     raise request.refuse(400, "The body has two lengths")
-                await self.app(scope, request.receive, request.send)
+                await request.own(self.app(scope, request.receive, request.send))
             except Exception:
                 await request.drop_rest()
                 raise

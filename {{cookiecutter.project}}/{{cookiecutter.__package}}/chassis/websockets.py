@@ -47,7 +47,7 @@ class WebSocketInFlight(InFlight):
         """What fails is logged here, not a second time by the server."""
         code = NORMAL
         try:
-            await app(self.scope, self.receive, self.send)
+            await self.own(app(self.scope, self.receive, self.send))
         except asyncio.CancelledError:
             if not self.cancelled_by or not self.task:
                 raise
