@@ -118,6 +118,7 @@ PATHS = {
     "my_service/chassis/upstream.py",
     "my_service/chassis/violations.py",
     "my_service/chassis/watched.py",
+    "my_service/chassis/watched_websocket.py",
     "my_service/chassis/websockets.py",
     "my_service/demos.py",
     "my_service/external.py",

@@ -24,6 +24,7 @@ import warnings
 
 from sqlalchemy import func, select
 from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -209,6 +210,25 @@ async def push(websocket):
         note_in_thread(0, websocket.path_params["name"])
 
 
+async def linger(websocket):
+    "Works on after the end, whoever closes."
+    await websocket.accept()
+    if "close" in websocket.query_params:
+        await websocket.close()
+    else:
+        async for _ in websocket.iter_text():
+            pass
+    await note(float(websocket.query_params["seconds"]), websocket.path_params["name"])
+
+
+async def fail_to_open(websocket):
+    kind = websocket.path_params["kind"]
+    if kind == "late":
+        await websocket.accept()
+    if kind != "return":
+        raise HTTPException(403) if kind == "late" else RuntimeError
+
+
 async def read(request):
     return JSONResponse(len(await request.body()))
 
@@ -255,6 +275,8 @@ routes = [
     Route("/sleep-long", sleep, middleware=limit(request_timeout=10)),
     WebSocketRoute("/talk/{name}", talk),
     WebSocketRoute("/push/{name}", push),
+    WebSocketRoute("/linger/{name}", linger),
+    WebSocketRoute("/fail-to-open/{kind}", fail_to_open),
     Route("/accept", accept),
     Route("/stream", stream),
     Route("/flood", flood),

@@ -117,6 +117,44 @@ async def test_message_under_way_is_answered_no_more_but_handled(
 
 
 @kinds
+@pytest.mark.parametrize("closes", ["client", "service"])
+async def test_work_after_the_end(
+    kind: type[Client], extended: Path, postgres: Postgres, done: Path, closes: str
+) -> None:
+    """Has its time, though no message had come, and is an error in the log where that is over."""
+    path = "/linger/a?seconds=2.5" + ("&close=1" if closes == "service" else "")
+    for seconds, names in (("1", []), ("10", ["a"])):
+        settings = {"DONE": str(done), "BACKGROUND_TIMEOUT": seconds}
+        with serve_on(extended, postgres.url(), RUNNER, **settings) as service:
+            client = kind(service.port)
+            await client.open(path)
+            if closes == "client":
+                client.send(CloseConnection(code=1000))
+            await asyncio.sleep(3.5)
+            cut = [] if names else ["What ran on after a WebSocket was cut"]
+            assert [event["message"] for event in find_events(service)] == cut
+            assert read_names(done) == names
+            client.go()
+
+
+@kinds
+@pytest.mark.parametrize(("failure", "code"), [("late", 1011), ("raise", 500), ("return", 500)])
+async def test_code_is_that_of_the_client(
+    kind: type[Client], extended: Path, postgres: Postgres, failure: str, code: int
+) -> None:
+    with serve_on(extended, postgres.url(), LOG_LEVEL="info") as service:
+        client = kind(service.port)
+        status = await client.open(f"/fail-to-open/{failure}")
+        if status == kind.accepted:
+            status = await client.end()
+        client.go()
+        assert status == code
+        error, event = await wait_for_events(service, 2)
+    assert error["message"] == "A WebSocket failed"
+    assert event["code"] == code
+
+
+@kinds
 async def test_one_line(kind: type[Client], extended: Path, postgres: Postgres, done: Path) -> None:
     """With its route, code and messages, and the id that its client gave."""
     with serve_on(extended, postgres.url(), DONE=str(done), LOG_LEVEL="info") as service:

@@ -7,12 +7,13 @@ from contextlib import suppress
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from .bounds import Bounds, InFlight
+from . import errors
+from .bounds import Bounds
 from .drain import Cut, Drain
-from .errors import answer
+from .watched_websocket import WatchedWebSocket
 
 # https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
 NORMAL, FAILED, RESTART = 1000, 1011, 1012
@@ -21,15 +22,10 @@ END_TIMEOUT = 1.0  # seconds for the application to end after its WebSocket
 logger = logging.getLogger(__name__)
 
 
-class WebSocketInFlight(InFlight):
+class WebSocketInFlight(WatchedWebSocket):
     """What limits and a drain do to a WebSocket; `receive` and `send` are its application's."""
 
-    accepted = False
-    closed = False
-    gone = False  # The client has closed it too.
     ended_since = 0.0  # when the check first saw that it was closed
-    received = 0
-    listening = 0
     watcher: asyncio.Task[None] | None = None  # that closes it
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
@@ -40,14 +36,14 @@ class WebSocketInFlight(InFlight):
         self.bounds = bounds
         self.start = time.monotonic()
         self.ended = asyncio.get_running_loop().create_future()  # with the code
-        # At most one message ahead of the application: else a client that goes is not noticed.
-        self.next: asyncio.Task[Message] | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """What fails is logged here, not a second time by the server."""
         code = NORMAL
         try:
             await self.own(app(self.scope, self.receive, self.send))
+            if not (self.accepted or self.closed):
+                raise RuntimeError("It was neither accepted nor refused")
         except asyncio.CancelledError:
             if not self.cancelled_by or not self.task:
                 raise
@@ -57,11 +53,13 @@ class WebSocketInFlight(InFlight):
                 logger.error("%s", self.cancelled_by)
         except (ClientDisconnect, WebSocketDisconnect):
             pass
-        except HTTPException as error:
-            await self.refuse(error)
-        except Exception:
-            logger.exception("A WebSocket failed")
-            code = FAILED
+        except Exception as error:
+            known = isinstance(error, HTTPException) and not self.accepted
+            if not known:
+                logger.exception("A WebSocket failed")
+                code = FAILED
+            if not (self.accepted or self.closed):
+                await self.refuse(error if isinstance(error, HTTPException) else errors.FAILED)
         if self.accepted or self.cancelled_by:
             await self.close(code)
             if self.scope.get("http_version") == "2":
@@ -69,7 +67,7 @@ class WebSocketInFlight(InFlight):
 
     async def refuse(self, error: HTTPException) -> None:
         if "websocket.http.response" in (self.scope.get("extensions") or {}):
-            await answer(error)(self.scope, self.receive, self.send_on)
+            await errors.answer(error)(self.scope, self.receive, self.send_on)
         else:
             await self.close(NORMAL)  # Before it is accepted, it is a 403.
 
@@ -92,49 +90,11 @@ class WebSocketInFlight(InFlight):
                     await self.look()
                     self.next = None
 
-    def look(self) -> asyncio.Task[Message]:
-        if not self.next:
-            self.next = asyncio.ensure_future(self.receive_more())
-            self.next.add_done_callback(self.note_disconnect)
-        return self.next
-
-    def note_disconnect(self, task: asyncio.Task[Message]) -> None:
-        if not task.cancelled() and not task.exception():
-            self.gone = self.gone or task.result()["type"] == "websocket.disconnect"
-            self.closed = self.closed or self.gone
-
-    async def receive(self) -> Message:
-        self.listening += 1
-        try:
-            await asyncio.wait([self.look(), self.ended], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.listening -= 1
-        if self.ended.done():
-            return {"type": "websocket.disconnect", "code": self.ended.result(), "reason": ""}
-        message, self.next = self.look().result(), None
-        self.received += message["type"] == "websocket.receive"
-        return message
-
-    async def send(self, message: Message) -> None:
-        """Raises `OSError` where nobody is there, as ASGI has it."""
-        kind = message["type"]
-        if self.closed:
-            if kind == "websocket.close":
-                return
-            raise OSError("The WebSocket is closed")
-        if kind == "websocket.accept":
-            self.accepted = True
-        elif kind == "websocket.close":
-            self.closed = True
-        self.sending, self.sending_since = True, 0.0
-        await self.send_on(message)
-        self.sending = False
-
     def check(self, now: float, drain: Drain) -> None:
         """Ends it where it is late, gone, or the last one."""
         if self.closed:
             self.ended_since = self.ended_since or now
-            working = self.received and not self.listening
+            working = self.engaged and not self.listening
             seconds = self.bounds.background_timeout if working else END_TIMEOUT
             if drain.over or now > self.ended_since + seconds:
                 cut = Cut("What ran on after a WebSocket was cut")
