@@ -112,6 +112,7 @@ PATHS = {
     "my_service/chassis/server.py",
     "my_service/chassis/sessions.py",
     "my_service/chassis/signature.py",
+    "my_service/chassis/start.py",
     "my_service/chassis/supervisor.py",
     "my_service/chassis/telemetry.py",
     "my_service/chassis/transaction.py",

@@ -11,7 +11,7 @@ from {{ cookiecutter.__package }}.chassis import (
     embedded,
     limits,
     logs,
-    server,
+    start,
 )
 
 # HTTP/1.1 and HTTP/2 in clear text; with a certificate, both over TLS, as agreed by ALPN.
@@ -46,7 +46,7 @@ include_server_header = False  # Of use to attackers alone; 5 µs a request.
 accesslog = None
 errorlog = logs.configure("{{ cookiecutter.__package }}", settings.LOG_LEVEL)
 loglevel = settings.LOG_LEVEL
-server.tell_failed_starts(bind + quic_bind)
+start.tell_failed_starts(bind + quic_bind)
 if settings.source.in_file:
     errorlog.info("Settings come from %s", settings.source.path.absolute())
 

@@ -12,7 +12,7 @@ from baking import environment
 from serving import HYPERCORN, free_port
 
 from faults.postgres import Postgres
-from faults.service import RUNNER, copy
+from faults.service import COMMANDS, RUNNER, copy
 
 FAULTS = {
     "bad setting": "PORT must be a port number",
@@ -81,6 +81,56 @@ def test_failed_start_of_hypercorn(extended: Path, postgres: Postgres, fault: st
     [line] = (done.stdout + done.stderr).splitlines()
     assert FAULTS[fault] in line.replace(r"\"", '"')
     assert "Traceback" not in line
+
+
+MIDDLEWARE = """
+class Broken:
+    def __init__(self, app):
+        raise ValueError("no key for Broken")
+
+middleware += [Middleware(Broken)]
+handlers ="""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_middleware_that_cannot_be_made(
+    extended: Path, postgres: Postgres, tmp_path: Path, workers: int
+) -> None:
+    """Starlette makes it at the first event, and Hypercorn takes what fails then for no lifespan"""
+    project = copy(extended, tmp_path, {"my_service/app.py": {"\nhandlers =": MIDDLEWARE}})
+    settings = {"PORT": str(free_port()), "DATABASE_URL": postgres.url()}
+    done = start(project, WEB_CONCURRENCY=str(workers), **settings)
+    assert done.returncode == 1
+    [line] = (done.stdout + done.stderr).splitlines()
+    assert line == "The start failed: ValueError: no key for Broken"
+
+
+JOB = """
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[State]:
+    async def work() -> None:
+        await asyncio.sleep(1)
+        raise ConnectionError("no redis at 1.2.3.4")
+
+    async with asyncio.TaskGroup() as group, open_state(app) as state:
+        group.create_task(work())
+        yield state
+"""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_job_that_fails(extended: Path, postgres: Postgres, tmp_path: Path, command: str) -> None:
+    """What the lifespan opened is closed with it: the process ends, and is not to be asked."""
+    edit = {"async def lifespan(": "async def open_state("}
+    project = copy(extended, tmp_path, {"my_service/lifespan.py": edit})
+    with (project / "my_service/lifespan.py").open("a") as file:
+        file.write(JOB)
+    settings = {"PORT": str(free_port()), "DATABASE_URL": postgres.url()}
+    done = start(project, COMMANDS[command], LOG_LEVEL="error", **settings)
+    assert done.returncode == 1
+    line, *_ = (done.stdout + done.stderr).splitlines()
+    assert "The service ends: ConnectionError: no redis at 1.2.3.4" in line
+    assert "The end failed: ConnectionError: no redis at 1.2.3.4" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -6,7 +6,7 @@ from functools import partial
 
 from . import settings
 from .app import app, drain
-from .chassis import server, supervisor
+from .chassis import server, start, supervisor
 from .chassis.route_limits import find_longest
 
 # Seconds: for a body that has just begun, then for its request, then for what runs on after it.
@@ -18,7 +18,7 @@ def main() -> int:
     work = partial(server.run, app, config, drain, DRAIN_TIMEOUT)
     if settings.WEB_CONCURRENCY > 1:
         # A start that fails does so once, and not in each of them.
-        asyncio.run(server.check_start(app))
+        supervisor.check(lambda: asyncio.run(start.check_start(app)))
         return supervisor.supervise(work, settings.WEB_CONCURRENCY, DRAIN_TIMEOUT)
     work()
     return 0

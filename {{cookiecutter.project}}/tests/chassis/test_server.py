@@ -1,5 +1,6 @@
 """The service as it is run: Hypercorn with two workers, on real sockets."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,16 +9,17 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import trustme
 from hypercorn.utils import LifespanFailureError
+from starlette.applications import Starlette
 
-from {{ cookiecutter.__package }}.chassis.server import describe_failure
+from {{ cookiecutter.__package }}.chassis.start import check_start, describe_failure
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = [
@@ -134,3 +136,31 @@ def test_failed_start_is_told_by_what_its_error_says_first() -> None:
     except RuntimeError:
         error = LifespanFailureError("startup", traceback.format_exc())
     assert describe_failure(error) == "The start failed: RuntimeError: permission denied"
+
+
+async def fail_to_connect() -> None:
+    raise ConnectionError("no redis at 1.2.3.4")
+
+
+def test_failed_start_in_a_group_is_one_line() -> None:
+    """As of a job that the lifespan starts in a `TaskGroup`."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_to_connect())
+            await asyncio.sleep(1)
+            yield
+
+    async def run() -> None:
+        async with lifespan(Starlette()):
+            pass
+
+    line = "The start failed: ConnectionError: no redis at 1.2.3.4"
+    try:
+        asyncio.run(run())
+    except ExceptionGroup:
+        error = LifespanFailureError("startup", traceback.format_exc())
+    assert describe_failure(error) == line
+    with pytest.raises(SystemExit, match=line):
+        asyncio.run(check_start(Starlette(lifespan=lifespan)))

@@ -1,16 +1,22 @@
 """The end of a process: it goes on serving until no request is in flight."""
 
 import asyncio
+import logging
+import signal
 import time
 from dataclasses import dataclass
 
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Send
+
+from .error_groups import find_cause
 
 # Seconds without a request until the end: the last frames of an HTTP/2 response leave after the
 # application has returned.
 QUIET = 0.2
 INTERVAL = 0.02  # seconds; an event would cost each request something
 CUT = 1.0  # seconds for what is cut at the end to be cleaned up and logged
+
+logger = logging.getLogger(__name__)
 
 
 def is_event_stream(start: Message | None) -> bool:
@@ -55,16 +61,28 @@ class Drain:
             if self.in_flight:
                 busy = time.monotonic()
 
-    def delay_end(self, receive: Receive, max_seconds: float) -> Receive:
-        """What the lifespan receives, its end when nothing is in flight.
+    def delay_end(self, receive: Receive, send: Send, max_seconds: float) -> tuple[Receive, Send]:
+        """What the lifespan receives, its end when nothing is in flight; and what it sends.
 
-        A server need not wait for what runs on after its responses.
+        A server need not wait for what runs on after its responses, and goes on to serve where the
+        lifespan has failed meanwhile, as a job beside its `yield` may: that ends the process.
         """
+        ending = False
 
         async def receive_event() -> Message:
+            nonlocal ending
             message = await receive()
-            if message["type"] == "lifespan.shutdown" and self.in_flight:
-                await self.run(max_seconds)
+            if message["type"] == "lifespan.shutdown":
+                ending = True
+                if self.in_flight:
+                    await self.run(max_seconds)
             return message
 
-        return receive_event
+        async def send_event(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.failed" and not ending:
+                logger.error("The service ends: %s", find_cause(message["message"]))
+                if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # A server handles it.
+                    signal.raise_signal(signal.SIGTERM)
+            await send(message)
+
+        return receive_event, send_event

@@ -1,5 +1,6 @@
 """Errors that came together, as those of an `asyncio.TaskGroup`."""
 
+import re
 from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
 from typing import Any
@@ -7,6 +8,22 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+
+# What a traceback draws around the members of a group.
+FRAME = re.compile(r"^ *(\| |\+-.*\n)", re.M)
+
+
+def find_cause(trace: str) -> str:
+    """The first line of the error that a traceback ends with; of a group's, that of a member."""
+    *_, cause = re.split(r"^ .*\n", FRAME.sub("", trace), flags=re.M)
+    return cause.partition("\n")[0]
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """What is alone in a group, or in several."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def leaves(error: Exception) -> Iterator[Exception]:

@@ -67,7 +67,7 @@ class Limits:
                 await self.serve_websocket(WebSocketInFlight(scope, receive, send, self.bounds))
             else:
                 most = self.bounds.request_timeout + self.bounds.background_timeout
-                await self.app(scope, self.drain.delay_end(receive, most), send)
+                await self.app(scope, *self.drain.delay_end(receive, send, most))
             return
         request = RequestInFlight(scope, receive, send, self.bounds)
         counted = not is_one_of(self.probes, scope)

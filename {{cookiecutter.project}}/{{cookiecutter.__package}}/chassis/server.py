@@ -4,28 +4,20 @@ On SIGTERM and SIGINT it tells /readyz, goes on serving until no request is in f
 """
 
 import asyncio
-import errno
-import logging
 import multiprocessing
-import re
 import signal
-import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
-from starlette.applications import Starlette
 
 from .drain import Drain
 from .logs import output
+from .start import build, describe_failure
 
-NO_ADDRESS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-logger = logging.getLogger(__name__)
 
 
 def bind(file: Path) -> Config:
@@ -79,6 +71,7 @@ async def serve_until_drained(app: Any, config: Config, drain: Drain, drain_time
         await drain.run(drain_timeout)
 
     try:
+        await build(app)
         await serve(app, config, shutdown_trigger=finish_requests)
     finally:
         # A second signal is not to break off the end, when the handlers are gone.
@@ -98,38 +91,3 @@ def run(app: Any, config: Config, drain: Drain, drain_timeout: float) -> None:
         output.flush(seconds=1)  # A worker's exit does not: it is a fork.
     except LifespanFailureError as error:
         raise SystemExit(describe_failure(error)) from None
-
-
-def describe_failure(error: LifespanFailureError) -> str:
-    """In a line: of its traceback, what comes first after the last place in the code."""
-    stage = "start" if "startup" in str(error).partition(".")[0] else "end"
-    *_, cause = re.split(r"^ .*\n", str(error), flags=re.M)
-    return f"The {stage} failed: {cause.partition(chr(10))[0]}"
-
-
-def tell_failed_starts(addresses: list[str]) -> None:
-    """Those of the command `hypercorn` itself, in a line too, where Python would print all."""
-    otherwise = sys.excepthook
-
-    def tell(type_: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        cause = error
-        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
-            cause = cause.exceptions[0]
-        if isinstance(cause, LifespanFailureError):
-            logger.error("%s", describe_failure(cause))
-        elif isinstance(cause, OSError) and cause.errno in NO_ADDRESS:
-            logger.error("%s cannot be served: %s", ", ".join(addresses), cause.strerror)
-        else:
-            otherwise(type_, error, trace)
-
-    sys.excepthook = tell
-
-
-async def check_start(app: Starlette) -> None:
-    """Opens and closes the lifespan. Raises `SystemExit` with one line where that fails."""
-    try:
-        async with app.router.lifespan_context(app):
-            pass
-    except Exception as error:
-        cause, *_ = f"{type(error).__name__}: {error}".splitlines()
-        raise SystemExit(f"The start failed: {cause}") from None

@@ -58,6 +58,18 @@ class Worker:
         self.process = None
 
 
+def check(start: Callable[[], None]) -> None:
+    """In a process of its own, as what it opens would not survive the forks of the workers.
+
+    Raises `SystemExit` where it fails, and has said why.
+    """
+    process = context.Process(target=start, daemon=True)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
+
+
 def supervise(work: Callable[[], None], number: int, drain_timeout: float) -> int:
     """Keeps `number` processes at `work` until SIGTERM or SIGINT; the exit code.
 
