@@ -1,6 +1,6 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -12,8 +12,11 @@ import msgspec
 import pytest
 from msgspec import UNSET, Meta, UnsetType
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from typing_extensions import TypeAliasType
 
@@ -116,6 +119,30 @@ async def upload(request: Request[Any], form: Annotated[Upload, Form]) -> list[A
     return [form.title, form.file.filename, len(await form.file.read())]
 
 
+read_later: list[bytes] = []
+
+
+@endpoint()
+async def upload_and_go(
+    request: Request[Any], form: Annotated[Upload, Form], stream: bool = False
+) -> Response:
+    """Upload, and read the file in a stream or a background task"""
+
+    async def note() -> None:
+        read_later.append(await form.file.read())
+
+    async def produce() -> AsyncIterator[bytes]:
+        yield await form.file.read()
+
+    uploaded.append(form.file)
+    if form.title == "fail":
+        raise HTTPException(409)
+    return StreamingResponse(produce()) if stream else Response(background=BackgroundTask(note))
+
+
+uploaded: list[UploadFile] = []
+
+
 @endpoint()
 async def count(request: Request[Any], body: list[int]) -> int:
     """Count"""
@@ -190,7 +217,7 @@ async def keep_optionally(
     return len(content or b"")
 
 
-functions = [log_in, upload, count, perhaps, patch, order, keep, note, label]
+functions = [log_in, upload, upload_and_go, count, perhaps, patch, order, keep, note, label]
 functions += [log_in_optionally, keep_optionally, fill_in, agree]
 app = Starlette(
     routes=[
@@ -297,6 +324,16 @@ async def test_file_of_a_form() -> None:
     files = {"other": ("a.txt", b"text")}
     places = {("body", "title"), ("body", "file"), ("body", "other")}
     assert await find_places("/upload", files=files) == places
+
+
+async def test_file_of_a_form_is_open_until_the_response_and_its_task_end() -> None:
+    files = {"file": ("a.txt", b"text")}
+    for path in ("/upload_and_go", "/upload_and_go?stream=true"):
+        answer = await ask(path, data={"title": "A"}, files=files)
+        assert answer.content == (b"text" if "stream" in path else b"")
+    assert read_later == [b"text"]
+    assert (await ask("/upload_and_go", data={"title": "fail"}, files=files)).status_code == 409
+    assert [file.file.closed for file in uploaded] == [True] * 3
 
 
 async def test_form_is_no_other_body() -> None:

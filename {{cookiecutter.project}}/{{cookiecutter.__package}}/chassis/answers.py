@@ -108,3 +108,18 @@ def finish(request: Request[Any], response: Response) -> Response:
             unchanged.raw_headers = kept
             return unchanged
     return response
+
+
+def close_after(request: Request[Any], response: Response) -> Response:
+    """The response, after which the files of the request's form are closed, and after its task."""
+    background = response.background
+
+    async def close() -> None:
+        try:
+            if background:
+                await background()
+        finally:
+            await request.close()
+
+    response.background = BackgroundTask(close)
+    return response

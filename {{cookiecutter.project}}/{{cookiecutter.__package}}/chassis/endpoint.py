@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .answers import Accepted, Answer, Created, Tagged, finish, require_match
+from .answers import Accepted, Answer, Created, Tagged, close_after, finish, require_match
 from .body import Body, is_json, parse_body
 from .errors import Invalid, Violation
 from .parse import parse_cookies, parse_headers, parse_parameters, parse_query
@@ -74,14 +74,18 @@ def endpoint(
                 else:
                     arguments = await parse_request(request, operation)
                 result = await call(*given, **arguments)
-            finally:
+                if isinstance(result, Response):
+                    response = finish(request, result)
+                elif result is None and no_content:
+                    response = Response(status_code=204)
+                else:
+                    content = encode(result) if encode else result
+                    response = Response(content, media_type=media_type)
+            except BaseException:
                 if body:
                     await request.close()  # the files of a form
-            if isinstance(result, Response):
-                return finish(request, result)
-            if result is None and no_content:
-                return Response(status_code=204)
-            return Response(encode(result) if encode else result, media_type=media_type)
+                raise
+            return close_after(request, response) if body and body.is_form else response
 
         operations[respond] = operation
         return respond
