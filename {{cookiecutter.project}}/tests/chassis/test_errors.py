@@ -128,6 +128,30 @@ async def test_handler_of_every_error_is_the_owners(key: Any) -> None:
         assert (await client.get("/refuse")).status_code == 503
 
 
+async def test_handler_of_every_error_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """It is called once, and both errors are logged."""
+    calls = 0
+
+    async def fail_too(request: Request, error: Exception) -> Response:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError
+
+    async def fail_at_once(request: Request) -> Response:
+        raise KeyError("lost")
+
+    app = Starlette(
+        routes=[Route("/fail", fail_at_once)],
+        middleware=[Middleware(ErrorResponses)],
+        exception_handlers=errors.handlers | {Exception: fail_too},
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/fail")
+    assert (response.status_code, response.json()["status"], calls) == (500, 500, 1)
+    assert len(caplog.records) == 2
+
+
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [

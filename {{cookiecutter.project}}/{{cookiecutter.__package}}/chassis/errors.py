@@ -136,7 +136,10 @@ class ErrorResponses:
             app: ASGIApp = answer(known)
             own = scope["app"].exception_handlers if "app" in scope else {}
             if known is FAILED and (handler := own.get(500) or own.get(Exception)):
-                app = await call_handler(handler, Request(scope, receive), error)
+                try:
+                    app = await call_handler(handler, Request(scope, receive), error)
+                except Exception:
+                    logger.exception("The handler of what nobody expected failed")
             for cls, args, kwargs in reversed(self.around):
                 app = cls(app, *args, **kwargs)
             await app(scope, receive, send)
