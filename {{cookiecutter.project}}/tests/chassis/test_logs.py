@@ -26,6 +26,7 @@ def configured() -> Iterator[None]:
     """The root logger is as it was afterwards."""
     root = logging.getLogger()
     before = [*root.handlers], root.level
+    logs.configured.clear()
     logs.configure(PACKAGE, "info")
     yield
     root.handlers, level = before
@@ -73,6 +74,7 @@ def test_warning_of_a_library_is_an_event(read_events: ReadEvents) -> None:
 
 
 def test_level_is_that_of_the_package(read_events: ReadEvents) -> None:
+    logs.configured.clear()
     logs.configure(PACKAGE, "error")
     logger.warning("nothing")
     logging.getLogger("another.library").warning("nothing")
@@ -93,15 +95,55 @@ def test_call_that_cannot_be_formatted_raises_nothing(read_events: ReadEvents) -
     logs.EventHandler().handle(record)
     (event,) = read_events()
     assert event["level"] == "error"
-    assert event["message"] == f"{__file__}:7 logs what fails with TypeError"
+    assert event["message"] == f"{__file__}:7 logs what fails with TypeError: %d"
+
+
+def test_error_that_cannot_be_formatted_has_its_traceback(read_events: ReadEvents) -> None:
+    try:
+        raise KeyError("lost")
+    except KeyError as error:
+        exc_info = type(error), error, error.__traceback__
+    record = logger.makeRecord("x", logging.INFO, __file__, 7, "%d", ("three",), exc_info)
+    logs.EventHandler().handle(record)
+    (event,) = read_events()
+    assert event["traceback"].endswith("KeyError: 'lost'\n")
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def test_message_that_is_no_text_raises_nothing(read_events: ReadEvents) -> None:
+    record = logger.makeRecord("x", logging.INFO, __file__, 7, Unprintable(), (), None)
+    logs.EventHandler().handle(record)
+    (event,) = read_events()
+    assert event["message"].endswith("logs what fails with ValueError")
+
+
+def test_second_call_leaves_what_an_owner_has_set_up() -> None:
+    """The server's configuration calls it again, after app.py."""
+    root, other = logging.getLogger(), logging.NullHandler()
+    root.handlers = [other]
+    logging.getLogger(PACKAGE).setLevel(logging.DEBUG)
+    assert logs.configure(PACKAGE, "info").level == logging.DEBUG
+    assert root.handlers == [other]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="It is a field of the record.")
+def test_name_of_a_task_may_be_extra(read_events: ReadEvents) -> None:
+    logger.info("sent", extra={"taskName": "upkeep"})
+    (event,) = read_events()
+    assert event["taskName"] == "upkeep"
 
 
 def test_text_that_is_no_utf_8_is_logged(read_events: ReadEvents) -> None:
     try:
         raise ValueError("\ud800")
     except ValueError:
-        logger.exception("failed", extra={"odd": "\udfff"})
+        logger.exception("failed", extra={"odd": "\udfff", "order_id": 7})
     (event,) = read_events()
+    assert (event["trace_id"], event["order_id"]) == (None, 7)
     assert "ValueError: \ud800" in event["traceback"]
     assert event["odd"] == "\udfff"
 
@@ -110,6 +152,7 @@ def test_warning_of_python_is_an_event(read_events: ReadEvents) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")  # The tests make them errors, and catch them.
         logging.captureWarnings(False)
+        logs.configured.clear()
         logs.configure(PACKAGE, "info")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     (event,) = read_events()

@@ -6,6 +6,7 @@ import sys
 import threading
 import traceback
 from contextvars import ContextVar
+from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
 
@@ -15,13 +16,14 @@ from .log_output import Output
 from .request_id import request_id
 
 # What any record has: any other attribute came by `extra`, and is a field of the event,
-RECORD_FIELDS = {"message", "asctime", "taskName", *logging.makeLogRecord({}).__dict__}
+RECORD_FIELDS = {"message", "asctime", *logging.makeLogRecord({}).__dict__}
 # under another name where the event has its own.
 EVENT_FIELDS = {"time", "level", "request_id", "trace_id", "traceback", "stack"}
 
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 encoder = msgspec.json.Encoder(enc_hook=str)
 logger = logging.getLogger(__name__)
+configured: set[str] = set()  # The packages for which that has been done.
 
 
 def tell_loss(number: int) -> bytes:
@@ -50,7 +52,11 @@ def format_event(level: str, message: str, **fields: object) -> bytes:
     try:
         return encoder.encode(event) + b"\n"
     except (TypeError, ValueError, RecursionError):  # as a lone surrogate, which is no UTF-8
-        return json.dumps({name: str(value) for name, value in event.items()}).encode() + b"\n"
+        plain = {
+            name: value if isinstance(value, int | None) else str(value)
+            for name, value in event.items()
+        }
+        return json.dumps(plain).encode() + b"\n"
 
 
 class EventHandler(logging.Handler):
@@ -60,13 +66,23 @@ class EventHandler(logging.Handler):
         try:
             line = self.format_record(record)
         except Exception as error:
-            place = f"{record.pathname}:{record.lineno}"
-            line = format_event("error", f"{place} logs what fails with {type(error).__name__}")
+            line = self.format_failed(record, type(error).__name__)
         output.write(line)
 
     def flush(self) -> None:
         """At the exit of the process, by `logging` itself."""
         output.flush(seconds=1)
+
+    def format_failed(self, record: logging.LogRecord, name: str) -> bytes:
+        """With the message as it was given, and the traceback, where these do not fail too."""
+        text = f"{record.pathname}:{record.lineno} logs what fails with {name}"
+        failed = copy(record)
+        try:
+            failed.levelname, failed.args = "ERROR", None
+            failed.msg = f"{text}: {record.msg}"
+            return self.format_record(failed)
+        except Exception:
+            return format_event("error", text)
 
     def format_record(self, record: logging.LogRecord) -> bytes:
         message = record.getMessage()
@@ -109,8 +125,13 @@ def log_unraisable(args: "sys.UnraisableHookArgs") -> None:
 def configure(package: str, level: str) -> logging.Logger:
     """Makes all that the process logs events: of the package from `level` on, else warnings.
 
-    Python's own warnings too, and errors that nobody caught. The logger of the package.
+    Python's own warnings too, and errors that nobody caught. A second call changes nothing: what
+    an owner has set up meanwhile stays. The logger of the package.
     """
+    package_logger = logging.getLogger(package)
+    if package in configured:
+        return package_logger
+    configured.add(package)
     if output.fd is None:
         output.open()
     root = logging.getLogger()
@@ -123,7 +144,6 @@ def configure(package: str, level: str) -> logging.Logger:
         threading.excepthook = log_uncaught_in_thread
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = log_unraisable
-    package_logger = logging.getLogger(package)
     package_logger.setLevel(level.upper())
     root.setLevel(max(logging.WARNING, package_logger.level))
     return package_logger
