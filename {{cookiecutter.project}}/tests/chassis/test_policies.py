@@ -8,7 +8,9 @@ import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.endpoint import operations
 from {{ cookiecutter.__package }}.chassis.layers import (
@@ -37,6 +39,12 @@ def fill(path: str) -> str:
     return PARAMETER.sub(lambda found: EXAMPLES.get(found[1], "1"), path)
 
 
+def has_methods(route: Route) -> bool:
+    """An ASGI application that is a route answers to all, as it will."""
+    endpoint = route.endpoint
+    return bool(route.methods) or (isclass(endpoint) and issubclass(endpoint, HTTPEndpoint))
+
+
 def find_paths(app: Starlette) -> dict[str, set[int]]:
     """Of all routes but those of other hosts and applications, which have rules of their own.
 
@@ -48,7 +56,7 @@ def find_paths(app: Starlette) -> dict[str, set[int]]:
         scope = {"type": "http", "method": "GET", "path": fill(path), "headers": []}
         at_path = [other for _, other in match_routes(app.routes, scope)]
         own = not any(isinstance(layer, Starlette) for layer in layers)
-        if own and isinstance(route, Route) and route in at_path:
+        if own and isinstance(route, Route) and has_methods(route) and route in at_path:
             found.setdefault(path, {401, 403}).update(find_problems(layers))
     return found
 
@@ -73,6 +81,15 @@ def is_open(operation: Operation) -> bool:
     """Whether its query string may have fields that it does not know."""
     config = getattr(operation.body and operation.body.type, "__struct_config__", None)
     return operation.query_body and not (config and config.forbid_unknown_fields)
+
+
+class Raw:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+def test_asgi_application_of_a_route_has_rules_of_its_own() -> None:
+    routes = [Route("/raw", Raw()), Route("/class", HTTPEndpoint), Route("/plain", is_open)]
+    assert find_paths(Starlette(routes=routes)).keys() == {"/class", "/plain"}
 
 
 async def test_unknown_method_is_405_and_options_204(
