@@ -11,7 +11,7 @@ import httpx
 import pytest
 from baking import bake, install, run
 from faults.postgres import run_postgres
-from serving import Service, serve, wait_until_ready
+from serving import Service, launch, serve, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +88,22 @@ def test_mistake_is_waited_out(own: Path, reloading: Service, mistake: str) -> N
     assert f"Starting anew, as this changed: {name}" in lines
     file.write_text(mended or before)
     wait_until_ready(reloading.url, reloading.process, reloading.log, "/readyz")
+
+
+def test_command_ends_at_once_where_a_script_started_it(own: Path) -> None:
+    """By `&`: a shell has SIGINT ignored then, and a command that has no handler for it yet."""
+    script = 'trap "" INT; exec "$@"'
+    waiting = "import time; print('up', flush=True); time.sleep(60)"
+    command = [*read_command(own)[:3], "python", "-c", waiting]
+    path = f"{own / '.venv/bin'}:{os.environ['PATH']}"
+    with launch(own, ["/bin/sh", "-c", script, "sh", *command], PATH=path) as reloading:
+        for number in (1, 2):
+            deadline = time.monotonic() + 4
+            while reloading.log.read_text().splitlines().count("up") < number:
+                assert time.monotonic() < deadline, reloading.log.read_text()
+                time.sleep(0.1)
+            time.sleep(1)  # until its files are watched
+            (own / ".env").write_text("")
 
 
 def test_pending_migration_is_waited_out(own: Path) -> None:

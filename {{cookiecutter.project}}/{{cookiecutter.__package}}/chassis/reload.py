@@ -5,6 +5,7 @@ Where a change ends the command, it waits for the next. Development alone has wa
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -17,5 +18,7 @@ def tell(changes: set[tuple[Change, str]]) -> None:
 
 
 if __name__ == "__main__":
+    # A script that starts it by `&` has it ignored, and so would the command, which ends by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     files = PythonFilter(ignore_paths=[Path.cwd() / "tests"], extra_extensions=[".env"])
     run_process(Path.cwd(), target=shlex.join(sys.argv[1:]), callback=tell, watch_filter=files)
