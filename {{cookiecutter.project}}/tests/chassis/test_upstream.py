@@ -70,6 +70,22 @@ async def test_slowness_is_504(upstream: str) -> None:
     assert raised.value.status_code == 504
 
 
+async def test_slow_answer_may_take_all_the_seconds_of_its_call() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+    async with answer_with(b"", head + b"1", pause=5.5) as url, open_client() as client:
+        assert await fetch_json(client, url, seconds=8) == 1
+        with pytest.raises(HTTPException) as raised:
+            await fetch_json(client, url, timeout=0.1)
+    assert raised.value.status_code == 504
+
+
+async def test_wrong_url_is_502() -> None:
+    async with open_client() as client:
+        with pytest.raises(HTTPException) as raised:
+            await call_upstream(client, "GET", "http://[::1")
+    assert raised.value.status_code == 502
+
+
 async def test_example_answers_without_a_network() -> None:
     async with open_client() as client:
         assert await fetch_json(client, "http://example/a") == {"source": "a"}
@@ -155,9 +171,12 @@ async def answer_with(
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
 
 
-async def test_members_of_gzip_are_one_content() -> None:
+@pytest.mark.parametrize("name", [b"gzip", b"GZip", b"x-gzip"])
+async def test_members_of_gzip_are_one_content(name: bytes) -> None:
+    """https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1.3"""
+    head = GZIP.replace(b"gzip", name)
     content = gzip.compress(b"[1,") + gzip.compress(b"2]")
-    async with answer_with(GZIP, content[:30], content[30:]) as url, open_client() as client:
+    async with answer_with(head, content[:30], content[30:]) as url, open_client() as client:
         assert await fetch_json(client, url) == [1, 2]
 
 

@@ -60,10 +60,11 @@ async def receive(
 
 async def read_content(response: httpx.Response) -> bytes:
     """httpx itself would decode without a bound. Raises `httpx.DecodingError`."""
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding not in {"identity", "gzip"}:
+    # https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding not in {"identity", "gzip", "x-gzip"}:
         raise httpx.DecodingError(f"It is encoded as {encoding}", request=response.request)
-    decode = Gunzip() if encoding == "gzip" else bytes
+    decode = bytes if encoding == "identity" else Gunzip()
     content = bytearray()
     try:
         async for chunk in response.aiter_raw():
