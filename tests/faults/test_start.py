@@ -1,5 +1,7 @@
 """A start that cannot succeed ends at once, with one line that says why."""
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -103,6 +105,33 @@ def test_middleware_that_cannot_be_made(
     assert done.returncode == 1
     [line] = (done.stdout + done.stderr).splitlines()
     assert line == "The start failed: ValueError: no key for Broken"
+
+
+def test_interrupt_of_a_start(extended: Path, postgres: Postgres, tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes of a terminal, and is no error of any."""
+    begin = "    async with AsyncExitStack() as stack:\n"
+    wait = f'    print("up", flush=True)\n    await asyncio.sleep(20)\n{begin}'
+    project = copy(extended, tmp_path, {"my_service/lifespan.py": {begin: wait}})
+    process = subprocess.Popen(
+        [project / ".venv/bin" / RUNNER[0], *RUNNER[1:]],
+        cwd=project,
+        env=environment(
+            PYTHONPATH=str(project),
+            PORT=str(free_port()),
+            WEB_CONCURRENCY="2",
+            DATABASE_URL=postgres.url(),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.read() == ""
+    assert process.returncode != 0
 
 
 JOB = """

@@ -9,6 +9,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 
@@ -63,7 +64,12 @@ def check(start: Callable[[], None]) -> None:
 
     Raises `SystemExit` where it fails, and has said why.
     """
-    process = context.Process(target=start, daemon=True)
+
+    def run() -> None:
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends this process too, which is no error.
+            start()
+
+    process = context.Process(target=run)
     process.start()
     process.join()
     if process.exitcode:

@@ -50,7 +50,7 @@ class WatchedWebSocket(InFlight):
     async def send(self, message: Message) -> None:
         """Raises `OSError` where nobody is there, as ASGI has it."""
         kind = message["type"]
-        self.engaged = self.engaged or self.closed or kind == "websocket.close"
+        self.engaged = self.engaged or self.closed
         if self.closed:
             if kind == "websocket.close":
                 return
@@ -60,7 +60,7 @@ class WatchedWebSocket(InFlight):
         if kind == "websocket.accept":
             self.accepted = True
         elif kind == "websocket.close" or kind == "websocket.http.response.body":
-            self.closed = not message.get("more_body", False)
+            self.closed = self.engaged = not message.get("more_body", False)
         self.sending, self.sending_since = True, 0.0
         await self.send_on(message)
         self.sending = False
