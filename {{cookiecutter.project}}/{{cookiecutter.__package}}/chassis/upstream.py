@@ -52,7 +52,7 @@ def open_client() -> httpx.AsyncClient:
         return httpx.AsyncClient(
             http2=True,
             headers={"Accept-Encoding": "gzip"},
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT),
+            timeout=httpx.Timeout(5.0, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT),
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
             mounts={"http://example": httpx.ASGITransport(example)},
             event_hooks={"request": [send_request_id]},
@@ -75,15 +75,15 @@ async def call_upstream(
 ) -> httpx.Response:
     """The whole response, of an `expected` status; `options` are those of httpx's `request`.
 
-    It takes `seconds` at most, all of which one slow part of an answer may use, unless `timeout=`
-    says otherwise. Raises `HTTPException`: 502 where the URL is wrong, or the upstream fails, or
-    answers another status or too much, 503 where too many calls are under way, 504 where it is too
-    slow.
+    It takes `seconds` at most. Raises `HTTPException`: 502 where the URL is wrong, or the upstream
+    fails, or answers another status or too much, 503 where too many calls are under way, 504 where
+    it is too slow.
     """
+    timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT)
     sending = {name: options.pop(name) for name in [*options] if name in SENDING}
     host = "with a wrong URL"
     try:
-        request = client.build_request(method, url, **options)
+        request = client.build_request(method, url, **{"timeout": timeout} | options)
         host = request.url.host
         response = await run_to_completion(send(client, request, seconds, sending))
     except httpx.PoolTimeout:

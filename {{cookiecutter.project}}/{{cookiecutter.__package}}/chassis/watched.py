@@ -69,20 +69,9 @@ class WatchedClient(InFlight, BoundedBody):
             )
             if goes_on:
                 await self.breathe()
-        if not self.client_gone or kind == "http.response.start":
-            await self.pass_on(message)
-        self.response_complete = self.response_ends
-
-    async def breathe(self) -> None:
-        """Lets the loop run, and ends what goes on without its client."""
-        if self.client_gone:
-            await asyncio.sleep(HEARD)
-            raise ClientDisconnect
-        if (now := time.monotonic()) > self.breathed + BREATH:
-            self.breathed = now
-            await asyncio.sleep(0)
-
-    async def pass_on(self, message: Message) -> None:
+        if self.client_gone and kind != "http.response.start":
+            self.response_complete = self.response_ends
+            return
         self.sender, self.sending_since = asyncio.current_task(), 0.0
         self.sending = True
         try:
@@ -93,6 +82,16 @@ class WatchedClient(InFlight, BoundedBody):
             if self.given_up is None or not self.sender or self.sender.uncancel() > self.given_up:
                 raise
         self.sending = False
+        self.response_complete = self.response_ends
+
+    async def breathe(self) -> None:
+        """Lets the loop run, and ends what goes on without its client."""
+        if self.client_gone:
+            await asyncio.sleep(HEARD)
+            raise ClientDisconnect
+        if (now := time.monotonic()) > self.breathed + BREATH:
+            self.breathed = now
+            await asyncio.sleep(0)
 
     def give_up(self) -> None:
         """As if the client had closed: what sends returns, so that a background task runs."""
