@@ -16,7 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from {{ cookiecutter.__package }}.chassis.database import Database
-from {{ cookiecutter.__package }}.chassis.database_errors import describe, handlers
+from {{ cookiecutter.__package }}.chassis.database_errors import (
+    describe,
+    handlers,
+)
 from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
 
 SECRET = "s3cr3t"  # noqa: S105

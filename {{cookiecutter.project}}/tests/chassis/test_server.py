@@ -19,7 +19,10 @@ import trustme
 from hypercorn.utils import LifespanFailureError
 from starlette.applications import Starlette
 
-from {{ cookiecutter.__package }}.chassis.start import check_start, describe_failure
+from {{ cookiecutter.__package }}.chassis.start import (
+    check_start,
+    describe_failure,
+)
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = [
