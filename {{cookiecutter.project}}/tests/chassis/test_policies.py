@@ -10,7 +10,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.endpoint import operations
 from {{ cookiecutter.__package }}.chassis.layers import (
@@ -81,15 +80,6 @@ def is_open(operation: Operation) -> bool:
     """Whether its query string may have fields that it does not know."""
     config = getattr(operation.body and operation.body.type, "__struct_config__", None)
     return operation.query_body and not (config and config.forbid_unknown_fields)
-
-
-class Raw:
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-
-def test_asgi_application_of_a_route_has_rules_of_its_own() -> None:
-    routes = [Route("/raw", Raw()), Route("/class", HTTPEndpoint), Route("/plain", is_open)]
-    assert find_paths(Starlette(routes=routes)).keys() == {"/class", "/plain"}
 
 
 async def test_unknown_method_is_405_and_options_204(
