@@ -11,7 +11,7 @@ from .bounded_body import BoundedBody
 from .bounds import InFlight
 
 BREATH = 0.001  # seconds that a stream may keep the loop to itself: servers need not suspend it
-HEARD = 0.1  # seconds for whoever listens to end what still sends to a client that has gone
+HEARD = 1.0  # seconds for whoever listens to end what still sends to a client that has gone
 ASKED = 5.0  # seconds from then until an application that has asked before asks again
 
 
