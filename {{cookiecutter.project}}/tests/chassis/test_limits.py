@@ -198,19 +198,28 @@ async def test_client_that_takes_nothing_is_given_up() -> None:
     assert len(taken) == 3
 
 
+class Work:
+    """What takes its time after a response."""
+
+    done = False
+
+    async def run(self) -> None:
+        await asyncio.sleep(0.3)
+        self.done = True
+
+
+async def produce(pause: float | None = None) -> AsyncIterator[bytes]:
+    """Without end, and without a pause never suspended."""
+    while True:
+        yield b"x"
+        if pause:
+            await asyncio.sleep(pause)
+
+
 @pytest.mark.parametrize("kind", ["whole", "stream", "own"])
 async def test_background_task_runs_though_the_client_takes_nothing(kind: str) -> None:
     """As where the client closes; what an owner sends without listening is ended as well."""
-    done = False
-
-    async def note() -> None:
-        nonlocal done
-        await asyncio.sleep(0.3)
-        done = True
-
-    async def produce() -> AsyncIterator[bytes]:
-        while True:
-            yield b"x"
+    work = Work()
 
     async def send_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
         await start_response(send)
@@ -218,15 +227,15 @@ async def test_background_task_runs_though_the_client_takes_nothing(kind: str) -
             while True:
                 await send({"type": "http.response.body", "body": b"x", "more_body": True})
         except ClientDisconnect:
-            await note()
+            await work.run()
 
     apps: dict[str, Callable[[Scope, Receive, Send], Awaitable[None]]] = {
-        "whole": Response(b"x", background=BackgroundTask(note)),
-        "stream": StreamingResponse(produce(), background=BackgroundTask(note)),
+        "whole": Response(b"x", background=BackgroundTask(work.run)),
+        "stream": StreamingResponse(produce(), background=BackgroundTask(work.run)),
         "own": send_for_ever,
     }
     assert len(await call(apps[kind], body(b""), takes=1, send_timeout=0.2)) == 1
-    assert done
+    assert work.done
 
 
 @pytest.mark.parametrize("listens", [True, False])
@@ -239,10 +248,6 @@ async def test_stream_that_never_waits_lets_the_loop_run(listens: bool) -> None:
         while True:
             await asyncio.sleep(0)
             turns += 1
-
-    async def produce() -> AsyncIterator[bytes]:
-        while True:
-            yield b"x"
 
     async def send_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
         await start_response(send)
@@ -427,29 +432,19 @@ async def test_background_task_runs_whatever_its_client_does(
     stream: bool, middleware: list[Middleware]
 ) -> None:
     """A temporary file has to be deleted even where nobody downloads it to the end."""
-    done = False
-
-    async def note() -> None:
-        nonlocal done
-        await asyncio.sleep(0.3)
-        done = True
-
-    async def produce() -> AsyncIterator[bytes]:
-        while True:
-            yield b"x"
-            await asyncio.sleep(0.1)
+    work = Work()
 
     async def answer(request: Request) -> Response:
         await asyncio.sleep(0.3)  # until its client is watched
-        background = BackgroundTask(note)
+        background = BackgroundTask(work.run)
         if stream:
-            return StreamingResponse(produce(), background=background)
+            return StreamingResponse(produce(0.1), background=background)
         return Response(background=background)
 
     app = Starlette(routes=[Route("/", answer)], middleware=middleware)
     messages = [body(b""), END]
     await call(app, *messages, goes_after=0.6, request_timeout=0.5)
-    assert done
+    assert work.done
 
 
 async def test_failing_check_ends_no_other_limit(monkeypatch: pytest.MonkeyPatch) -> None:

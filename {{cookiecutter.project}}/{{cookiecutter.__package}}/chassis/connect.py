@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 from databases.interfaces import Record
 
+MAX_IDLE = 300.0  # seconds
 CLEAN_TIMEOUT = 1.0  # seconds: for the server to end what is under way
 
 # asyncpg's own resets no more than settings, locks, cursors and channels.

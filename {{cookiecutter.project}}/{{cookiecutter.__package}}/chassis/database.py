@@ -13,7 +13,7 @@ from databases.interfaces import Record
 from sqlalchemy.sql import ClauseElement
 
 from .backend import LentConnection
-from .connect import check_readable, set_up
+from .connect import MAX_IDLE, check_readable, set_up
 from .connector import Connector
 from .database_url import DatabaseURL, connect_options
 from .expressions import compile_query
@@ -43,7 +43,7 @@ class Database(databases.Database):
         max_size: int = 10,
         acquire_timeout: float = 2.0,
         max_age: float = 900.0,
-        max_idle: float = 300.0,
+        max_idle: float = MAX_IDLE,
         **options: Any,
     ) -> None:
         connector = Connector(connect_options(str(url), **options), set_up)

@@ -1,41 +1,29 @@
 """Loops over the rows of a query, on a connection that is free for other queries meanwhile."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from weakref import ReferenceType, ref
 
-from databases import core
 from sqlalchemy.sql import ClauseElement
 
-from .connect import Connection
 from .expressions import Result, compile_query
-from .transaction import Transaction
+from .transaction import Lent, Transaction
 
 PREFETCH = 50  # rows, as with asyncpg's own cursors
 
 
-class Loops:
+class Loops(Lent):
     """Rows are fetched within a transaction: one of the loop's own where there is none.
 
     What is sent meanwhile is in it too, and is committed as without a loop: also where the loop is
     left early, before anything else is sent. Its generator ends some time after that.
     """
 
-    connection: Connection | None
-    counter: Callable[[], core.Connection | None]
-    failed: bool
-    transactions: int
-    last: ReferenceType[Transaction]  # that has begun
+    last: ReferenceType[Transaction]
     loop_rows: ReferenceType[Any]
     loop_transaction: Transaction | None = None
     loop_left = False
-
-    def use(self) -> AbstractAsyncContextManager[Connection]:
-        raise NotImplementedError
-
-    def give_back(self, error: BaseException | None) -> None:
-        raise NotImplementedError
 
     async def send(self, fetch: Callable[..., Awaitable[Any]], sql: str, *arguments: Any) -> Any:
         raise NotImplementedError

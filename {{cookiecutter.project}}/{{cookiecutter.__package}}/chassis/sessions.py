@@ -15,10 +15,9 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from .connect import MAX_IDLE
 from .connector import Connector
 from .database_url import connect_options
-
-MAX_IDLE = 300.0  # seconds, as in `Database`
 
 
 def drop(context: ExceptionContext) -> None:
