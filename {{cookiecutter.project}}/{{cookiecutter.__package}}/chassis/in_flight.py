@@ -27,7 +27,8 @@ class RequestInFlight(WatchedClient):
     alone_since = 0.0  # when the check first saw that the client is served, or has gone
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
-        self.task = asyncio.current_task()
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task(self.loop)
         self.scope = scope
         self.app = scope["app"] if "app" in scope else None  # A mounted one takes its place.
         self.receive_more = receive

@@ -73,9 +73,8 @@ class Limits:
         counted = not is_one_of(self.probes, scope)
         self.drain.in_flight += counted
         self.requests.add(request)
-        loop = asyncio.get_running_loop()
-        if self.checking is not loop:
-            self.begin_to_check(loop)
+        if self.checking is not request.loop:
+            self.begin_to_check(request.loop)
         try:
             try:
                 lengths = {name for name, _ in scope["headers"] if name in LENGTHS}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from os import urandom
+from random import getrandbits
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,7 +31,7 @@ class RequestId:
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given = value.decode("latin-1")
-        id_ = given if given and PLAIN.fullmatch(given) else urandom(16).hex()
+        id_ = given if given and PLAIN.fullmatch(given) else f"{getrandbits(128):032x}"
 
         def add_header(message: Message) -> Awaitable[None]:
             if message["type"] in STARTS and (given or message.get("status", 0) >= 400):

@@ -19,6 +19,7 @@ class WatchedClient(InFlight, BoundedBody):
     """`receive` and `send` are those of the application."""
 
     send_on: Send
+    loop: asyncio.AbstractEventLoop
     response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
@@ -72,7 +73,8 @@ class WatchedClient(InFlight, BoundedBody):
         if self.client_gone and kind != "http.response.start":
             self.response_complete = self.response_ends
             return
-        self.sender, self.sending_since = asyncio.current_task(), 0.0
+        # Without the loop it would look for it, in each message of each response.
+        self.sender, self.sending_since = asyncio.current_task(self.loop), 0.0
         self.sending = True
         try:
             await self.send_on(message)
