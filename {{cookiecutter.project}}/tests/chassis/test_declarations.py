@@ -168,6 +168,21 @@ async def order(request: Request[Any], body: Order) -> str:
 
 
 @endpoint()
+async def price(request: Request[Any], body: tuple[Decimal, ...]) -> None:
+    """Price"""
+
+
+@endpoint()
+async def gather(request: Request[Any], body: set[Any]) -> None:
+    """Gather"""
+
+
+@endpoint()
+async def distinguish(request: Request[Any], body: set[Decimal]) -> None:
+    """Distinguish"""
+
+
+@endpoint()
 async def keep(request: Request[Any], body: Annotated[bytes, Media("image/*")]) -> int:
     """Keep"""
     return len(body)
@@ -218,7 +233,7 @@ async def keep_optionally(
 
 
 functions = [log_in, upload, upload_and_go, count, perhaps, patch, order, keep, note, label]
-functions += [log_in_optionally, keep_optionally, fill_in, agree]
+functions += [log_in_optionally, keep_optionally, fill_in, agree, price, gather, distinguish]
 app = Starlette(
     routes=[
         Route("/read", read),
@@ -361,6 +376,20 @@ async def test_decimal_of_a_body_is_exact() -> None:
     content = '{"prices": {"a": ["1.50"], "b": [2, 0.10]}}'
     headers = {"Content-Type": "application/json"}
     assert (await ask("/order", content=content, headers=headers)).json() == "3.60"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/price", ["1", "nan"], "[1]"),
+        ("/distinguish", ["1", "nan"], "[1]"),
+        ("/distinguish", ["1", "sNaN"], "[1]"),
+        ("/gather", [1, [2]], ""),
+        ("/gather", [{}], ""),
+    ],
+)
+async def test_element_that_cannot_be_is_told(path: str, body: list[Any], place: str) -> None:
+    assert await find_places(path, json=body) == {("body", place)}
 
 
 async def test_body_may_be_left_out() -> None:

@@ -1,6 +1,6 @@
 import threading
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial, wraps
 from typing import Any
@@ -78,6 +78,10 @@ async def weigh(
     weight: float = 0,
     price: Decimal = Decimal(0),
     since: datetime | None = None,
+    weights: frozenset[float] = frozenset(),
+    prices: frozenset[Decimal] = frozenset(),
+    pauses: frozenset[timedelta] = frozenset(),
+    counts: frozenset[int] = frozenset(),
 ) -> None:
     """Weigh"""
 
@@ -141,11 +145,21 @@ async def test_path_parameter_is_not_taken_from_the_query() -> None:
         ("count=1e0", "Expected `int`, in digits alone"),
         ("weight=inf", "Expected `float`, a finite number"),
         ("price=nan", "Expected `Decimal`, a finite number"),
+        ("price=sNaN", "Expected `Decimal`, a finite number"),
         ("since=5", "Expected `datetime`, and no number"),
+        ("weights=1&weights=nan", "Expected `float`, a finite number"),
+        ("prices=sNaN", "Expected `Decimal`, a finite number"),
+        ("pauses=PT5S&pauses=5", "Expected `timedelta`, and no number"),
+        ("counts=1&counts=1e0", "Expected `int`, in digits alone"),
     ],
 )
 async def test_what_is_inexact_is_told(query: str, told: str) -> None:
     assert (await ask("GET", f"/weigh?{query}")).json()["errors"][0]["detail"] == told
+
+
+async def test_set_is_taken() -> None:
+    query = "weights=1&weights=1.0&prices=1e400&pauses=PT5S&pauses=PT0.1M&counts=1&counts=1"
+    assert (await ask("GET", f"/weigh?{query}")).status_code == 204
 
 
 async def test_parameter_of_a_host_is_taken_where_it_is_declared() -> None:

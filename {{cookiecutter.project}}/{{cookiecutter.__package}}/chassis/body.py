@@ -11,7 +11,7 @@ from starlette.requests import Request
 from .errors import Invalid, Violation
 from .fields import find_lists, read_controls
 from .parse import collect
-from .violations import convert_texts, invalid, is_finite
+from .violations import REFUSED, convert_texts, invalid, is_finite
 
 FORM = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -72,7 +72,7 @@ def parse_json(content: bytes, body: Body) -> Any:
             value = msgspec.json.decode(content, type=body.type)
             if not body.has_decimals or is_finite(value):
                 return value
-        except msgspec.ValidationError:
+        except REFUSED:
             pass
         raise invalid(msgspec.json.decode(content), body.type, "body", strict=True)
     except msgspec.ValidationError as error:  # A number that no type holds.

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from datetime import datetime, time, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, product, starmap
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -19,6 +19,7 @@ MOST_VIOLATIONS = 10
 # What is looked into when something is wrong. Each level converts what is below it again.
 MOST_LEVELS = 5
 MOST_ELEMENTS = 1000
+REFUSED = (msgspec.ValidationError, TypeError)  # a set's, of what has no hash, as Decimal("sNaN")
 
 
 def convert_texts(
@@ -36,7 +37,7 @@ def convert_texts(
                 break
         else:
             return converted
-    except msgspec.ValidationError:
+    except REFUSED:
         pass
     raise invalid(values, model, location, path, strict=False)
 
@@ -55,12 +56,15 @@ def is_exact(value: object, given: object) -> bool:
     """
     if type(value) is int:
         return str(value) == given
-    if isinstance(value, float | Decimal):
-        return isfinite(value)
+    if isinstance(value, float | Decimal):  # `isfinite` would raise at a decimal's sNaN.
+        return value.is_finite() if isinstance(value, Decimal) else isfinite(value)
     if isinstance(value, list | tuple) and isinstance(given, list):
         return all(map(is_exact, value, given))
     if isinstance(value, set | frozenset) and isinstance(given, list):
-        return set(map(type, value)) != {int} or set(given) <= set(map(str, value))
+        others = [each for each in value if type(each) is not int]
+        # Which text gave which is not known.
+        pairs = [*product(others, given[:1]), *product(others[:1], given)]
+        return all(starmap(is_exact, pairs)) if others else set(given) <= set(map(str, value))
     if isinstance(value, datetime | time | timedelta) and isinstance(given, str):
         return not given.lstrip("+-").replace(".", "").isdecimal()
     return True
@@ -70,7 +74,7 @@ def is_finite(value: Any) -> bool:
     """Whether no decimal in it is what JSON has no number for; msgspec takes one as a text."""
     parts = [msgspec.to_builtins(value, builtin_types=(Decimal,))]
     for part in parts:  # which grow
-        if isinstance(part, dict | list):
+        if isinstance(part, dict | list | tuple):
             parts += part.values() if isinstance(part, dict) else part
         elif isinstance(part, Decimal) and not part.is_finite():
             return False
@@ -108,7 +112,7 @@ def find_fault(value: Any, type_: Any, strict: bool) -> str:
     """What msgspec says, or empty."""
     try:
         converted = msgspec.convert(value, type_, strict=strict)
-    except msgspec.ValidationError as error:
+    except REFUSED as error:
         return str(error)
     if is_finite(converted) if strict else is_exact(converted, value):
         return ""
