@@ -32,6 +32,14 @@ class Teapot(Answer[T]):
     status = 418
 
 
+class Table(Answer[str]):
+    media_type = "text/csv"
+
+
+class Patch(Answer[Pair]):
+    media_type = "application/merge-patch+json"
+
+
 class Gone(Answer[None]):
     status = 204
 
@@ -78,6 +86,18 @@ async def read(request: Request[Any]) -> Tagged[Pair]:
 
 
 @endpoint()
+async def tabulate(request: Request[Any]) -> Table:
+    """Tabulate"""
+    return Table('a,"b"', {"Content-Disposition": "attachment"})
+
+
+@endpoint()
+async def propose(request: Request[Any]) -> Patch:
+    """Propose"""
+    return Patch(Pair())
+
+
+@endpoint()
 async def pass_through(request: Request[Any], kind: str) -> Pair:
     """Answer with a response, whatever is annotated"""
     kinds: dict[str, Any] = {
@@ -109,6 +129,8 @@ pairs = [
     Route("/read", read, methods=["GET", "POST"]),
     Route("/response", pass_through),
     Route("/find", find),
+    Route("/tabulate", tabulate),
+    Route("/propose", propose),
     Route("/put", put, methods=["PUT"]),
 ]
 app = Starlette(routes=[*pairs, Mount("/below", routes=pairs)], exception_handlers=errors.handlers)
@@ -144,6 +166,14 @@ async def test_location_begins_with_the_root_path(path: str) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.post(f"/shop{path}")
     assert response.headers["location"] == "/shop/pairs/1"
+
+
+async def test_answer_is_of_its_media_type(client: httpx.AsyncClient) -> None:
+    table, patch = await client.get("/tabulate"), await client.get("/propose")
+    assert table.headers["content-type"] == "text/csv; charset=utf-8"
+    assert table.text == 'a,"b"'
+    assert patch.headers["content-type"] == "application/merge-patch+json"
+    assert patch.json() == {"first": 1}
 
 
 async def test_background_task_runs(client: httpx.AsyncClient) -> None:

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .body import is_json
+
 T = TypeVar("T")
 
 NO_BODY = {204, 205, 304}
@@ -19,7 +21,8 @@ ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 class Answer(Response, Generic[T]):
     """A result of the type `T` with headers of its own.
 
-    A subclass has another `status`, and names in `header_names` what the schema tells of them.
+    A subclass has another `status`, or `media_type`, and names in `header_names` what the schema
+    tells of them. What is not JSON is `str` or `bytes`.
     """
 
     status: ClassVar[int] = 200
@@ -37,7 +40,10 @@ class Answer(Response, Generic[T]):
         super().__init__(content, self.status, headers, background=background)
 
     def render(self, content: Any) -> bytes:
-        return b"" if self.status in NO_BODY else msgspec.json.encode(content)
+        if self.status in NO_BODY:
+            return b""
+        other = self.media_type and not is_json(self.media_type)
+        return bytes(super().render(content)) if other else msgspec.json.encode(content)
 
 
 class Created(Answer[T]):
