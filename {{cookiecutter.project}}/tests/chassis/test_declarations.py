@@ -1,6 +1,6 @@
 """What a signature declares beside path and query: headers, cookies, forms, bodies of any type."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -464,8 +464,28 @@ async def file_in_a_query(request: Request[Any], file: UploadFile) -> None:
     pass
 
 
+async def file_in_json(request: Request[Any], body: Upload) -> None:
+    pass
+
+
+async def file_in_a_list(request: Request[Any], body: list[UploadFile]) -> None:
+    pass
+
+
+async def file_in_a_result(request: Request[Any]) -> Upload | None:
+    pass
+
+
 async def without_a_request() -> None:
     pass
+
+
+async def generator(request: Request[Any]) -> AsyncIterator[int]:
+    yield 1
+
+
+def plain_generator(request: Request[Any]) -> Iterator[int]:
+    yield 1
 
 
 async def form_of_a_dataclass(request: Request[Any], form: Annotated[Point, Form()]) -> None:
@@ -496,6 +516,11 @@ async def text_of_a_number(
         (two_places, "`a` comes from two places"),
         (any_number, "cannot be given by its name"),
         (file_in_a_query, "a file comes from a form"),
+        (file_in_json, "a file comes from a form"),
+        (file_in_a_list, "a file comes from a form"),
+        (file_in_a_result, "a file comes from a form"),
+        (generator, "it yields"),
+        (plain_generator, "it yields"),
         (without_a_request, "its first parameter must be the request"),
         (form_of_a_dataclass, "a form is one msgspec `Struct`"),
         (form_of_two, "a form is one msgspec `Struct`"),

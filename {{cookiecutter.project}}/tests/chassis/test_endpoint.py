@@ -15,6 +15,7 @@ from starlette.routing import Host, Route, Router
 
 from {{ cookiecutter.__package }}.chassis import errors
 from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
+from {{ cookiecutter.__package }}.chassis.security import Bearer
 
 
 class Pair(msgspec.Struct):
@@ -189,3 +190,20 @@ async def test_wrapper_may_be_plain_around_what_is_async(path: str) -> None:
 def test_what_is_no_function_is_told(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="is no function"):
         endpoint()(function)
+
+
+@pytest.mark.parametrize(
+    ("problems", "security", "told"),
+    [
+        ([repeat], (), "repeat.* is no status; .* parentheses"),
+        (["404"], (), "'404' is no status"),
+        ([[404]], (), "is no status"),
+        ([], "token", "security takes schemes"),
+        ([], [Bearer], "security takes schemes"),
+    ],
+)
+def test_what_a_decorator_cannot_take_is_told(
+    problems: list[Any], security: Any, told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        endpoint(*problems, security=security)

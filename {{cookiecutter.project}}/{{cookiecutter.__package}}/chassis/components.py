@@ -1,6 +1,6 @@
 """The JSON schemas of types, and the components that they share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -9,8 +9,21 @@ from starlette.datastructures import UploadFile
 DECIMAL = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
+def describe_file(type_: type) -> dict[str, Any]:
+    if type_ is UploadFile:
+        return {"type": "string", "format": "binary"}
+    raise NotImplementedError
+
+
+def refuse_file(type_: type) -> dict[str, Any]:
+    describe_file(type_)
+    raise TypeError("a file comes from a form")
+
+
 def describe_types(
-    annotations: Iterable[Any], twin: Any = None
+    annotations: Iterable[Any],
+    describe_other: Callable[[type], dict[str, Any]] = describe_file,
+    twin: Any = None,
 ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
     """The JSON schema of each, and the components that they share.
 
@@ -19,12 +32,12 @@ def describe_types(
     types = [*annotations]
     try:
         schemas, components = msgspec.json.schema_components(
-            types, schema_hook=describe_file, ref_template="#/components/schemas/{name}"
+            types, schema_hook=describe_other, ref_template="#/components/schemas/{name}"
         )
     except KeyError as error:  # The name is the last one's, the first is missed.
         if twin:
             raise TypeError(f"the schema has one name for {twin} and {error.args[0]}") from None
-        return describe_types(types[::-1], error.args[0])
+        return describe_types(types[::-1], describe_other, error.args[0])
     describe_decimals([*schemas, components])
     return schemas, components
 
@@ -37,9 +50,3 @@ def describe_decimals(schema: Any) -> None:
         schema = [*schema.values()]
     for each in schema if isinstance(schema, list) else ():
         describe_decimals(each)
-
-
-def describe_file(type_: type) -> dict[str, Any]:
-    if type_ is UploadFile:
-        return {"type": "string", "format": "binary"}
-    raise NotImplementedError

@@ -43,7 +43,12 @@ def endpoint(
     query string may give the fields of the body. One of the schemes of `security` is needed; None
     among them lets everybody in. Raises `TypeError` where the signature cannot work.
     """
+    for each in problems:
+        if not isinstance(each, int):
+            raise TypeError(f"{each!r} is no status; without any @endpoint() has its parentheses")
     schemes = (security,) if isinstance(security, Scheme) else tuple(security)
+    if any(not isinstance(each, Scheme | None) for each in schemes):
+        raise TypeError('security takes schemes as Bearer("token"), or None')
 
     def decorate(function: Callable[..., Any]) -> Endpoint:
         if not hasattr(function, "__qualname__"):

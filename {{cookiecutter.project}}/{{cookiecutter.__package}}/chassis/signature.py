@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from .body import FORM, Body, is_json
-from .components import describe_types
+from .components import describe_types, refuse_file
 from .fields import define, find_lists, has_files, read_default
 from .markers import Cookie, Form, Header, Media, Query, find_markers, lift_markers, options
 from .results import Result, find_media_types, read_results
@@ -59,6 +59,8 @@ def read_signature(
     hints = get_type_hints(function, include_extras=True)
     parameters = [*inspect.signature(function).parameters.values()]
     own = parameters[2 if parameters and parameters[0].name == "self" else 1 :]
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("it yields; what it yields is a `StreamingResponse` to return")
     if not parameters:
         raise TypeError("its first parameter must be the request")
     missing = [f"`{each.name}`" for each in own if each.name not in hints]
@@ -89,7 +91,8 @@ def read_signature(
     lists = find_lists(query) | (find_lists(body.type) if query_body and body else set())
     results = tuple(read_results(hints["return"]))
     # Raises where a type has no schema.
-    describe_types([*(each.type for each in results), *([body.type] if body else [])])
+    json = [body.type] if body and not body.is_form else []
+    describe_types([*(each.type for each in results), *json], refuse_file)
     return Operation(
         function, query, lists, headers, cookies, body, results, problems, query_body, security
     )
@@ -108,5 +111,5 @@ def read_body(parameter: inspect.Parameter, annotation: Any) -> Body:
     media_types = tuple(find_media_types(annotation)) or ("application/json",)
     if not is_json(media_types[0]) and types not in ([str], [bytes]):
         raise TypeError(f"a body of {media_types[0]} is `str` or `bytes`")
-    has_decimals = "'decimal'" in repr(describe_types([annotation]))
+    has_decimals = "'decimal'" in repr(describe_types([annotation], refuse_file))
     return Body(parameter.name, annotation, media_types, default, has_decimals, types == [str])
