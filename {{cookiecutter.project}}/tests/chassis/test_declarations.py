@@ -506,6 +506,10 @@ async def text_of_a_number(
     pass
 
 
+async def numbers_as_text(request: Request[Any]) -> Annotated[list[int], Media("text/csv")]:
+    return []
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
@@ -525,6 +529,7 @@ async def text_of_a_number(
         (form_of_a_dataclass, "a form is one msgspec `Struct`"),
         (form_of_two, "a form is one msgspec `Struct`"),
         (list_in_a_cookie, "a cookie is one value, and no list"),
+        (numbers_as_text, "a result of text/csv is `str` or `bytes`"),
         (text_of_a_number, "a body of text/plain is `str` or `bytes`"),
     ],
 )

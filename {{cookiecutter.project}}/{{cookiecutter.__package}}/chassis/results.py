@@ -9,7 +9,10 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from starlette.responses import Response
 
 from .answers import NO_BODY, Answer
+from .body import is_json
 from .markers import Media, find_markers, options
+
+SENT_AS_IT_IS = (str, bytes, memoryview, NoneType)
 
 
 class Result(NamedTuple):
@@ -40,8 +43,17 @@ def read_results(annotation: Any) -> Iterator[Result]:
         yield Result(204)
     elif typed:
         [media_type, *_] = [*find_media_types(annotation), "application/json"]
+        if not is_json(media_type) and not all(map(is_sent_as_it_is, typed)):
+            raise TypeError(f"a result of {media_type} is `str` or `bytes`")
         whole = annotation if len(typed) == len(options(annotation)) else reduce(or_, typed)
         yield Result(200, whole, media_type)
+
+
+def is_sent_as_it_is(type_: Any) -> bool:
+    """By a `Response` of Starlette's, as far as the type tells."""
+    [bare, *_] = options(type_)
+    cls = get_origin(bare) or bare
+    return not isinstance(cls, type) or cls is Any or issubclass(cls, SENT_AS_IT_IS)
 
 
 def find_media_types(annotation: Any) -> list[str]:
