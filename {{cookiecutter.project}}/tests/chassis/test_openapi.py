@@ -1,6 +1,7 @@
 import json
 import re
 from decimal import Decimal
+from math import inf
 from typing import Any, Generic, TypeVar
 
 import httpx
@@ -49,6 +50,16 @@ async def list_pets(
 async def create_pet(request: Request[Any], body: Pet) -> Created[Pet]:
     """Create a pet"""
     return Created(body, "/pets/1")
+
+
+class Range(msgspec.Struct):
+    least: float = 0.0
+    most: float = inf
+
+
+@endpoint()
+async def find(request: Request[Any], body: Range, most: float = inf) -> None:
+    """Find what is in a range"""
 
 
 @endpoint()
@@ -197,6 +208,18 @@ def test_document_is_plain_json() -> None:
     assert document["components"]["schemas"]["Pet"]["properties"]["ages"]["default"] == []
     tags = document["paths"]["/pets"]["get"]["parameters"][1]
     assert tags["schema"]["default"] == []
+
+
+def test_default_that_json_cannot_write_is_left_out() -> None:
+    app = Starlette(routes=[Route("/range", find, methods=["POST"])])
+    document = build_document(app, DISTRIBUTION)
+    OpenAPIV31SpecValidator(document).validate()
+    [most] = document["paths"]["/range"]["post"]["parameters"]
+    assert most["schema"] == {"type": "number"}
+    assert document["components"]["schemas"]["Range"]["properties"] == {
+        "least": {"type": "number", "default": 0.0},
+        "most": {"type": "number"},
+    }
 
 
 def test_method_that_openapi_does_not_know_is_left_out() -> None:

@@ -1,6 +1,7 @@
 """The JSON schemas of types, and the components that they share."""
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -38,15 +39,24 @@ def describe_types(
         if twin:
             raise TypeError(f"the schema has one name for {twin} and {error.args[0]}") from None
         return describe_types(types[::-1], describe_other, error.args[0])
-    describe_decimals([*schemas, components])
+    correct([*schemas, components])
     return schemas, components
 
 
-def describe_decimals(schema: Any) -> None:
-    """What is one, which JSON Schema has no format for: by itself it would be any text."""
+def correct(schema: Any) -> None:
+    """Says what a decimal is, which JSON Schema has no format for: by itself it would be any text.
+
+    Leaves out a default that JSON cannot write, as infinity.
+    """
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             schema["pattern"] = DECIMAL
+        if not can_be_written(schema.get("default")):
+            del schema["default"]
         schema = [*schema.values()]
     for each in schema if isinstance(schema, list) else ():
-        describe_decimals(each)
+        correct(each)
+
+
+def can_be_written(default: Any) -> bool:
+    return not isinstance(default, float) or isfinite(default)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from .components import can_be_written
 from .errors import Problem, title
 from .signature import Operation
 
@@ -85,7 +86,7 @@ def describe_default(field: msgspec.structs.FieldInfo) -> Schema:
     value = field.default
     if field.default_factory is not msgspec.NODEFAULT:
         value = field.default_factory()
-    if value is msgspec.NODEFAULT or value is msgspec.UNSET:
+    if value is msgspec.NODEFAULT or value is msgspec.UNSET or not can_be_written(value):
         return {}
     return {"default": value}
 
