@@ -210,6 +210,14 @@ def test_document_is_plain_json() -> None:
     assert tags["schema"]["default"] == []
 
 
+def test_path_of_two_hosts_is_described_once() -> None:
+    router = Router([Route("/pets", list_pets)])
+    hosts = [Host("eu.example.com", router), Host("us.example.com", router)]
+    paths = build_document(Starlette(routes=hosts), DISTRIBUTION)["paths"]
+    assert [*paths] == ["/pets"]
+    assert paths["/pets"]["get"]["operationId"] == "list_pets"
+
+
 def test_default_that_json_cannot_write_is_left_out() -> None:
     app = Starlette(routes=[Route("/range", find, methods=["POST"])])
     document = build_document(app, DISTRIBUTION)

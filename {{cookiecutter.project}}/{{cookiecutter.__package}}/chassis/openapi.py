@@ -101,7 +101,10 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
 
     Its title, version and description are those of the installed `distribution`.
     """
-    described = read_operations(app.routes)
+    first: dict[tuple[str, str], Described] = {}  # of those that differ by their host alone
+    for each in read_operations(app.routes):
+        first.setdefault((each.path, each.method), each)
+    described = first.values()
     types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]
     schemas, components = describe_types(types)
     ids = Counter(name for each in described for name in set(each.names()))
@@ -111,7 +114,7 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
     for each in described:
         description = describe_operation(*each, problems, lambda type_: schemas[types.index(type_)])
         description["operationId"] = next(name for name in each.names() if ids[name] == 1)
-        paths.setdefault(each.path, {}).setdefault(each.method, description)
+        paths.setdefault(each.path, {})[each.method] = description
         schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
     project = metadata(distribution)
     title, version, summary = (project[name] for name in ("Name", "Version", "Summary"))
