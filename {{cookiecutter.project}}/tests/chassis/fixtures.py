@@ -156,11 +156,14 @@ def check_response(app: Starlette, document: dict[str, Any], response: httpx.Res
         status = str(response.status_code)
         if status not in operation["responses"] and "default" in operation["responses"]:
             return
+        where = f"{response.request.method} {response.request.url.path} answers"
+        assert status in operation["responses"], f"{where} {status}, which its @endpoint must name"
         described = operation["responses"][status]
         if "content" not in described:
             assert response.content == b""
             return
         media_type = response.headers["content-type"].partition(";")[0]
+        assert media_type in described["content"], f"{where} {status} of another type: {media_type}"
         schema = described["content"][media_type]["schema"]
         if media_type.endswith("json"):
             # The whole document around it, for its references.

@@ -24,6 +24,8 @@ from {{ cookiecutter.__package }}.chassis.openapi import (
 )
 from {{ cookiecutter.__package }}.chassis.parse import Id, Limit
 
+from .fixtures import check_response
+
 DISTRIBUTION = "{{ cookiecutter.__package }}"
 
 
@@ -208,6 +210,21 @@ def test_document_is_plain_json() -> None:
     assert document["components"]["schemas"]["Pet"]["properties"]["ages"]["default"] == []
     tags = document["paths"]["/pets"]["get"]["parameters"][1]
     assert tags["schema"]["default"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "told"),
+    [
+        (409, "application/problem+json", "GET /pets answers 409, which its @endpoint must name"),
+        (200, "text/plain", "GET /pets answers 200 of another type: text/plain"),
+    ],
+)
+def test_answer_that_is_not_described_is_told(status: int, media_type: str, told: str) -> None:
+    app = Starlette(routes=[Route("/pets", list_pets)])
+    request = httpx.Request("GET", "http://test/pets")
+    response = httpx.Response(status, headers={"Content-Type": media_type}, request=request)
+    with pytest.raises(AssertionError, match=told):
+        check_response(app, build_document(app, DISTRIBUTION), response)
 
 
 def test_path_of_two_hosts_is_described_once() -> None:
