@@ -75,6 +75,72 @@ async def test_type_that_changed_is_503_once_for_the_orm(database_url: str) -> N
             assert await session.scalar(query) == (1, None)
 
 
+ENUM_ANEW = """
+    ALTER TYPE mood RENAME TO old_mood;
+    CREATE TYPE mood AS ENUM ('good', 'fair');
+    ALTER TABLE changing ALTER how TYPE mood USING how::text::mood;"""
+REPLACED = [
+    ("INSERT INTO changing (how) VALUES (:value) RETURNING how", "good", ENUM_ANEW),
+    ("SELECT how FROM changing WHERE how = :value", "good", ENUM_ANEW + "DROP TYPE old_mood"),
+    (
+        "SELECT word FROM changing WHERE word = :value",
+        "00000000-0000-0000-0000-000000000001",
+        "ALTER TABLE changing ALTER word TYPE uuid USING word::uuid",
+    ),
+]
+
+
+@pytest.fixture
+async def moody(database: Database) -> AsyncIterator[None]:
+    await database.execute("CREATE TYPE mood AS ENUM ('good', 'bad')")
+    await database.execute("ALTER TABLE changing ADD how mood, ADD word text")
+    yield
+    await database.execute("ALTER TABLE changing DROP how, DROP word")
+    await database.execute("DROP TYPE IF EXISTS mood, old_mood")
+
+
+@pytest.mark.parametrize(("query", "value", "change"), REPLACED)
+@pytest.mark.usefixtures("moody")
+async def test_type_of_a_parameter_that_is_replaced_is_503_once(
+    database_url: str, query: str, value: str, change: str
+) -> None:
+    async with Database(database_url, max_size=1) as database:
+        await database.fetch_all(query, {"value": value})
+        async with Database(database_url) as other, other.connection() as connection:
+            await connection.raw_connection.execute(change)
+        with pytest.raises(asyncpg.PostgresError) as raised:
+            await database.fetch_all(query, {"value": value})
+        assert find_answer(raised.value) == (503, "The database has changed meanwhile")
+        await database.fetch_all(query, {"value": value})
+
+
+@pytest.mark.parametrize(("query", "value", "change"), REPLACED)
+@pytest.mark.usefixtures("moody")
+async def test_type_of_a_parameter_that_is_replaced_is_503_once_for_the_orm(
+    database_url: str, query: str, value: str, change: str
+) -> None:
+    async with open_sessions(database_url, max_size=1) as sessions:
+        async with sessions() as session:
+            await session.execute(text(query), {"value": value})
+        async with Database(database_url) as other, other.connection() as connection:
+            await connection.raw_connection.execute(change)
+        with pytest.raises(DBAPIError) as raised:
+            async with sessions() as session:
+                await session.execute(text(query), {"value": value})
+        assert find_answer(raised.value) == (503, "The database has changed meanwhile")
+        async with sessions() as session:
+            await session.execute(text(query), {"value": value})
+
+
+async def test_query_that_never_fitted_is_a_mistake(database: Database) -> None:
+    pid = await database.fetch_val("SELECT pg_backend_pid()")
+    for _ in range(2):
+        with pytest.raises(asyncpg.UndefinedFunctionError) as raised:
+            await database.execute("SELECT FROM changing WHERE n = current_date")
+        assert find_answer(raised.value) is None
+    assert await database.fetch_val("SELECT pg_backend_pid()") == pid
+
+
 async def test_connection_that_the_server_has_closed_is_not_lent_by_the_orm(
     database_url: str, database: Database
 ) -> None:

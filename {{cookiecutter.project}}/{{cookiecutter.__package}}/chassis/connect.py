@@ -5,6 +5,7 @@ import random
 import time
 from contextlib import suppress
 from functools import lru_cache
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -26,6 +27,7 @@ FUNCTIONS = """
 
 SETTLED = (asyncpg.PostgresError, asyncpg.InterfaceError)  # Nothing is under way after these.
 BROKEN = (OSError, asyncpg.InternalClientError, *SETTLED)
+MISFITS = (asyncpg.DatatypeMismatchError, asyncpg.UndefinedFunctionError)
 
 
 class AcquireTimeout(TimeoutError):
@@ -40,6 +42,19 @@ def check_readable(error: BaseException) -> None:
     """Raises `UnreadableValue` where asyncpg failed to make a value of Python."""
     if isinstance(error, ArithmeticError | ValueError) and not isinstance(error, SETTLED):
         raise UnreadableValue(f"a row has a value that Python cannot hold: {error}") from error
+
+
+def is_outdated(error: BaseException | None) -> bool:
+    """Whether a statement was prepared for types that are others by now.
+
+    One that never fitted fails as it is prepared; what fails in a function has a context.
+    """
+    if isinstance(error, asyncpg.InternalServerError):
+        return "cache lookup failed for type" in str(error)
+    if not isinstance(error, MISFITS) or error.context:
+        return False
+    frames = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
+    return any("bind_execute" in name for name in frames)
 
 
 class Row(asyncpg.Record):

@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .connect import AcquireTimeout
+from .connect import AcquireTimeout, is_outdated
 from .errors import problem
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def cause_of(error: BaseException) -> BaseException:
 def find_answer(error: BaseException) -> Answer | None:
     """None where it is no error of the database, or a mistake of the service's own."""
     error = cause_of(error)
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
+    if isinstance(error, asyncpg.InvalidCachedStatementError) or is_outdated(error):
         return CHANGED
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from .connect import BROKEN, SETTLED, AcquireTimeout, Connection
+from .connect import BROKEN, SETTLED, AcquireTimeout, Connection, is_outdated
 from .places import Places
 
 CLOSE_TIMEOUT = 2.0  # seconds: for what is lent to come back when the service ends
@@ -86,8 +86,8 @@ class Pool:
             connection.terminate()
         elif connection.replaced or connection.is_closed():
             self.drop(connection)
-        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            self.drop(connection)  # The primary may be another server by now.
+        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError) or is_outdated(error):
+            self.drop(connection)  # The primary, or its types, may be others by now.
         elif (error and not isinstance(error, SETTLED)) or connection.is_in_transaction():
             self.start(self.clean(connection))
         else:

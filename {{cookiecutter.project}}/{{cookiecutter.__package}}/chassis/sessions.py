@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from .connect import MAX_IDLE
+from .connect import MAX_IDLE, is_outdated
 from .connector import Connector
 from .database_url import connect_options
 
@@ -24,7 +24,8 @@ def drop(context: ExceptionContext) -> None:
     """A connection to what may not be the primary any more, or that knows types as they were."""
     error: Any = context.original_exception
     read_only = getattr(error, "sqlstate", "") == asyncpg.ReadOnlySQLTransactionError.sqlstate
-    if read_only or isinstance(error.__cause__, asyncpg.OutdatedSchemaCacheError):
+    outdated = isinstance(error.__cause__, asyncpg.OutdatedSchemaCacheError)
+    if read_only or outdated or is_outdated(error.__cause__):
         context.is_disconnect = True
 
 
