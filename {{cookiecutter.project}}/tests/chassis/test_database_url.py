@@ -42,6 +42,9 @@ URL = "postgresql://user:p4ss@host/db"
         (f"{URL}?ssl=require", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?sslmode=no-verify", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?ssl=false", {"dsn": "postgresql:///?sslmode=disable"}),
+        (f"{URL}?sslmode=disable&sslmode=require", {"dsn": "postgresql:///?sslmode=require"}),
+        (f"{URL}?sslmode=require&ssl=false", {"dsn": "postgresql:///?sslmode=require"}),
+        (f"{URL}?ssl=false&sslmode=require", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?channel_binding=prefer&gssencmode=disable&client_encoding=UTF8", {}),
     ],
 )
@@ -179,6 +182,55 @@ def test_files_are_looked_at(tmp_path: Path) -> None:
         parse(f"{URL}?sslcert={tmp_path}/ca.pem&sslkey={tmp_path}/broken.pem")
     with pytest.raises(ValueError, match="passfile"):
         parse(f"{URL}?passfile={tmp_path}/pass")
+
+
+@pytest.fixture
+def service_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "services"
+    file.write_text(
+        "[shop]\n# of libpq\nhost=a\nport=6543\ndbname=shop\nuser=u\npassword=p4ss%:x\n"
+        "sslmode=require\n[other]\nhost=b\n[wrong]\nport=x\ndbname=d\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    return file
+
+
+def test_service_says_what_the_url_does_not(service_file: Path) -> None:
+    for url in (
+        "postgresql://?service=shop",
+        f"postgresql:///?service=shop&servicefile={service_file}",
+    ):
+        assert parse(url) == {
+            "pooler": False,
+            "user": "u",
+            "password": "p4ss%:x",
+            "database": "shop",
+            "host": ["a"],
+            "port": [6543],
+            "statement_timeout": None,
+            "server_settings": {},
+            "dsn": "postgresql:///?sslmode=require",
+        }
+    found = parse("postgresql://me@b:1/d?service=shop&sslmode=disable")
+    assert found["user"] == "me"
+    assert (found["host"], found["port"], found["database"]) == (["b"], [1], "d")
+    assert found["dsn"] == "postgresql:///?sslmode=disable"
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgresql://?service=missing", "service is not in"),
+        ("postgresql://?service=other", "names no database"),
+        ("postgresql://?service=wrong", "port must be"),
+        ("postgresql://?service=shop&servicefile=/no/file", "service is not in /no/file"),
+        (f"postgresql://?service=shop&servicefile={__file__}", "servicefile .* cannot be read"),
+    ],
+)
+@pytest.mark.usefixtures("service_file")
+def test_service_that_is_none_is_refused(url: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        parse(url)
 
 
 def test_limits_are_set_but_for_a_pooler() -> None:

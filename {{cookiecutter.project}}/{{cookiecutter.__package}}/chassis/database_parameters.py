@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from .database_tls import check
@@ -33,7 +34,7 @@ SETTINGS = """application_name search_path timezone options statement_timeout lo
 
 # asyncpg reads them in a URL, and no others so.
 READ_IN_URL = """sslmode sslcert sslkey sslrootcert sslcrl sslpassword sslnegotiation
-    ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib service""".split()
+    ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib""".split()
 
 # The environment may say them where the URL does not, as PGSSLMODE; asyncpg reads others itself,
 # and takes one of the first that is set but empty for a value.
@@ -82,6 +83,16 @@ DROPPED_IF = {
 UNITS = {"us": 1e-6, "ms": 1e-3, "": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
+def translate(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By their usual names. The last one counts, and the usual name before another one."""
+    usual, others = dict[str, str](), dict[str, str]()
+    for name, value in parameters:
+        same, values = SAME.get(name.lower(), (name.lower(), {}))
+        found = usual if name.lower() == same else others
+        found[same] = values.get(value.lower(), value)
+    return others | usual
+
+
 def find_statement_timeout(settings: dict[str, str]) -> float | None:
     """In seconds, by itself or in `options`, where the last one counts."""
     option = r"(?:-c\s*|--)statement[_-]timeout=(\S*)"
@@ -104,7 +115,7 @@ def read_environment(given: dict[str, str]) -> dict[str, str]:
     names = VARIABLES + (mode != "disable") * TLS_VARIABLES
     if mode not in {"disable", "allow", "prefer"}:  # Else asyncpg reads none of these.
         names += VERIFY_VARIABLES
-    if "host" not in given and "service" not in given:
+    if "host" not in given:
         names += HOST_VARIABLES
     variables = {name: f"PG{name.replace('_', '').upper()}" for name in names if name not in given}
     return {

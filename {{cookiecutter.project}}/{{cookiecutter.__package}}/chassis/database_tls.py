@@ -3,7 +3,7 @@
 import os
 import ssl
 
-FILES = ["sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile", "servicefile"]
+FILES = ["sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile"]
 
 
 def check(condition: object, complaint: str) -> None:

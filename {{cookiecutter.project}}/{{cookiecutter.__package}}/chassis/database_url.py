@@ -12,12 +12,13 @@ from .database_parameters import (
     DROPPED,
     DROPPED_IF,
     READ_IN_URL,
-    SAME,
     SETTINGS,
     addresses,
     find_statement_timeout,
     read_environment,
+    translate,
 )
+from .database_service import read_service
 from .database_tls import check, check_files, take_context
 
 ENCODE = "its password must be percent-encoded where it has any of @ : / ? # [ ] %"
@@ -70,6 +71,8 @@ def parse(url: str) -> dict[str, Any]:
     Raises `ValueError`, which names the parameter that cannot be accepted, never a password.
     """
     start, given = split(url)
+    service = translate(read_service(given).items())
+    given = {name: value for name, value in service.items() if not start.get(name)} | given
     added = read_environment({name: value for name, value in start.items() if value} | given)
     try:
         return read_arguments(start, given | {name: os.environ[v] for name, v in added.items()})
@@ -87,7 +90,7 @@ def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, An
     for name, argument in {"user": "user", "password": "password", "dbname": "database"}.items():
         if value := start.pop(name, "") or given.pop(name, ""):
             found[argument] = value
-    check("database" in found or "service" in given, "it names no database")
+    check("database" in found, "it names no database")
     ports = given.pop("port", "")
     if hosts := start.pop("host", "") or given.pop("host", ""):
         found |= addresses(hosts, ports)
@@ -99,9 +102,8 @@ def read_arguments(start: dict[str, str], given: dict[str, str]) -> dict[str, An
         forbidden = 0o037 if status.st_uid == 0 else 0o077
         check(not status.st_mode & forbidden, "passfile must be readable by its owner alone")
         found["passfile"] = file
-    for name in ("servicefile", "target_session_attrs"):
-        if name in given:
-            found[name] = given.pop(name)
+    if value := given.pop("target_session_attrs", ""):
+        found["target_session_attrs"] = value
     if value := given.pop("connect_timeout", ""):
         check(value.isdecimal(), "connect_timeout must be a number of seconds")
         if int(value):  # None would be time without end.
@@ -139,8 +141,4 @@ def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
     check(not bare, "an IPv6 address before the question mark must be in brackets, as [::1]")
     user, _, password = credentials.partition(":")
     start = {"user": user, "password": password, "host": host, "dbname": parts.path[1:]}
-    given: dict[str, str] = {}
-    for name, value in query:
-        usual, values = SAME.get(name.lower(), (name.lower(), {}))
-        given.setdefault(usual, values.get(value.lower(), value))
-    return {name: unquote(value) for name, value in start.items()}, given
+    return {name: unquote(value) for name, value in start.items()}, translate(query)
