@@ -1,5 +1,6 @@
 import asyncio
 
+import asyncpg
 import pytest
 
 from {{ cookiecutter.__package }}.chassis import schema
@@ -67,3 +68,28 @@ async def test_all_who_ask_are_told_that_the_database_is_away() -> None:
 async def test_older_schema_ends_the_start(database: Database) -> None:
     with pytest.raises(RuntimeError, match="run alembic upgrade head"):
         await require_schema(database, "9999")
+
+
+@pytest.mark.parametrize(
+    "setting", ["timezone=nowhere", "role=no_such_role", "options=-c%20lock_timeout%3Dx"]
+)
+async def test_session_that_cannot_be_ends_the_start_and_is_503(
+    database_url: str, setting: str
+) -> None:
+    separator = "&" if "?" in database_url else "?"
+    refused = asyncpg.InvalidAuthorizationSpecificationError
+    async with Database(f"{database_url}{separator}{setting}") as database:
+        with pytest.raises(refused, match=r"the session is refused: .*(nowhere|no_such|lock)"):
+            await require_schema(database, "0001")
+        assert await SchemaCheck("0001").find_fault(database) == "The database refuses the service"
+
+
+async def test_right_that_is_missing_ends_the_start(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise asyncpg.InsufficientPrivilegeError("permission denied for table alembic_version")
+
+    monkeypatch.setattr(schema, "is_current", refuse)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await require_schema(database, "0001")

@@ -81,7 +81,12 @@ class Connector:
         options = self.options | address
         if self.passfile and "password" not in options:
             options["password"] = self.read_password(options)
-        connection = await asyncpg.connect(connection_class=Connection, **options)
+        try:
+            connection = await asyncpg.connect(connection_class=Connection, **options)
+        except (asyncpg.DataError, asyncpg.SyntaxOrAccessError) as error:
+            # Of a setting or a role that the session is to have, and of no query.
+            reason = f"the session is refused: {error}"
+            raise asyncpg.InvalidAuthorizationSpecificationError(reason) from error
         self.addresses.sort(key=address.__ne__)
         return connection
 

@@ -42,6 +42,7 @@ ANSWERS = {
     "08": AWAY,
     "28": Answer(503, "The database refuses the service"),
     "3D": Answer(503, "The database refuses the service"),
+    "42501": Answer(503, "The database refuses the service"),  # Its role may not.
     "53": Answer(503, "The database is full"),
     "57P": AWAY,  # It ends, starts, or was told to end this connection.
     "25P03": AWAY,  # It ended a transaction that was idle for too long.

@@ -10,8 +10,12 @@ from databases import Database
 from .database_errors import describe, find_answer
 
 OLD = "The database's schema is old: run alembic upgrade head"
-# No such role, password or database: to wait would not help.
-WRONG_URL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+# No such role, password, database, setting or right: to wait would not help.
+WRONG_URL = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
 READY_TIMEOUT = 1.0  # seconds
 KEPT = 1.0  # seconds: however many ask, the database is asked no more often
 
