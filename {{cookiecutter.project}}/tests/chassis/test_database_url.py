@@ -42,6 +42,7 @@ URL = "postgresql://user:p4ss@host/db"
         (f"{URL}?ssl=require", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?sslmode=no-verify", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?ssl=false", {"dsn": "postgresql:///?sslmode=disable"}),
+        (f"{URL}?sslmode=require&", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?sslmode=disable&sslmode=require", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?sslmode=require&ssl=false", {"dsn": "postgresql:///?sslmode=require"}),
         (f"{URL}?ssl=false&sslmode=require", {"dsn": "postgresql:///?sslmode=require"}),

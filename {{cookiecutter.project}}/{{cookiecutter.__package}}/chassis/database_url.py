@@ -129,7 +129,8 @@ def split(url: str) -> tuple[dict[str, str], dict[str, str]]:
     try:
         # Of several hosts it refuses the brackets, in the newest releases of each Python.
         parts = urlsplit(f"{scheme}{slashes}{rest[len(netloc) :]}")
-        query = parse_qsl(parts.query, True, strict_parsing=bool(parts.query))
+        fields = parts.query.removesuffix("&")  # as libpq
+        query = parse_qsl(fields, True, strict_parsing=bool(fields))
     except ValueError:
         raise ValueError(ENCODE) from None
     check(parts.scheme.partition("+")[0] in {"postgresql", "postgres"}, "it must be postgresql://…")
