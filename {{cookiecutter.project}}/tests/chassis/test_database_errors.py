@@ -120,6 +120,7 @@ async def ask(
         ("DO $$ BEGIN RAISE SQLSTATE '25006'; END $$", 503),
         ("DO $$ BEGIN RAISE SQLSTATE '53100'; END $$", 503),
         ("DO $$ BEGIN RAISE SQLSTATE '57P01'; END $$", 503),
+        ("DO $$ BEGIN RAISE SQLSTATE '58030'; END $$", 503),
         ("DO $$ BEGIN RAISE SQLSTATE '42501'; END $$", 503),
         ("SELECT pg_terminate_backend(pg_backend_pid())", 503),
     ],

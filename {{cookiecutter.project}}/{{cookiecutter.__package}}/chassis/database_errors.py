@@ -44,6 +44,7 @@ ANSWERS = {
     "3D": Answer(503, "The database refuses the service"),
     "42501": Answer(503, "The database refuses the service"),  # Its role may not.
     "53": Answer(503, "The database is full"),
+    "58": Answer(503, "The database cannot read or write"),  # Its disk fails.
     "57P": AWAY,  # It ends, starts, or was told to end this connection.
     "25P03": AWAY,  # It ended a transaction that was idle for too long.
     "25006": Answer(503, "The database takes no changes now"),
