@@ -70,6 +70,7 @@ PATHS = {
     "my_service/chassis/database.py",
     "my_service/chassis/database_errors.py",
     "my_service/chassis/database_parameters.py",
+    "my_service/chassis/database_service.py",
     "my_service/chassis/database_tls.py",
     "my_service/chassis/database_url.py",
     "my_service/chassis/docs.py",
