@@ -83,6 +83,8 @@ def test_versions_of_tls_hold_with_trust_in_the_system() -> None:
         ("postgresql://user:p4ss@host/", "no database"),
         ("postgresql://user:p4ss@host:x/db", "port"),
         ("postgresql://user:p4ss@host:70000/db", "port"),
+        ("postgresql://user:p4ss@a..b/db", "host"),
+        (f"postgresql://user:p4ss@{'a' * 64}.com/db", "host"),
         ("postgresql://user:p4ss@::1/db", r"\[::1\]"),
         ("postgresql://user:p4ss@/db?host=a,b&port=1,2,3", "port"),
         ("postgresql://user:p4ss@/db?host=a,b,c&port=1,2", "port"),

@@ -135,5 +135,15 @@ def addresses(hosts: str, ports: str) -> dict[str, list[Any]]:
         if host.startswith("/") or host.endswith("]") or address or not colon:
             name, number = host, numbers[i] if i < len(numbers) > 1 else numbers[0] or "5432"
         check(number.isdecimal() and 0 < int(number) < 65536, "port must be a number up to 65535")
+        check(is_host(name), "a host has an empty part, or one of over 63 letters")
         found.append((name.strip("[]"), int(number)))
     return {"host": [name for name, _ in found], "port": [number for _, number in found]}
+
+
+def is_host(name: str) -> bool:
+    """Whether it is a path of a socket, or Python can ask for it."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return name.startswith("/")
+    return True
