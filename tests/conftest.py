@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from serving import Service, serve
 if any(name.lower() in {"all_proxy", "http_proxy", "https_proxy"} for name in os.environ):
     # What is served here is asked directly; packages come through the shell's proxy.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+# A shell that starts the tests in the background has it ignored, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

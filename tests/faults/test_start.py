@@ -130,7 +130,12 @@ def test_interrupt_of_a_start(extended: Path, postgres: Postgres, tmp_path: Path
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.stdout.read() == ""
+        try:
+            output, _ = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        assert output == ""
     assert process.returncode != 0
 
 
