@@ -44,8 +44,9 @@ def set_up_https(project: Path) -> None:
 
 
 def test_suite_is_green_with_a_feature_on_any_machine(tmp_path: Path) -> None:
+    """With the oldest dependencies that a project allows: test_workflows.py has the newest."""
     project = bake(tmp_path)
-    install(project)
+    install(project, "--resolution", "lowest-direct")
     add_module(project, "posts")
     set_up_https(project)
     assert run(project, "python", "-c", SHOW, variables=SHELL) == "['example.com'] True 8000\n"
