@@ -22,14 +22,18 @@ async def changing(database: Database) -> AsyncIterator[None]:
     await database.execute("DROP TABLE changing")
 
 
-async def change(database_url: str) -> None:
-    async with Database(database_url) as other:
-        await other.execute("ALTER TABLE changing ALTER n TYPE text")
+N_TO_TEXT = "ALTER TABLE changing ALTER n TYPE text"
+
+
+async def alter(database_url: str, script: str) -> None:
+    """From elsewhere, as a migration does."""
+    async with Database(database_url) as other, other.connection() as connection:
+        await connection.raw_connection.execute(script)
 
 
 async def test_plan_that_became_invalid_is_made_anew(database: Database, database_url: str) -> None:
     assert await database.fetch_val("SELECT n FROM changing") == 1
-    await change(database_url)
+    await alter(database_url, N_TO_TEXT)
     assert await database.fetch_val("SELECT n FROM changing") == "1"
 
 
@@ -37,7 +41,7 @@ async def test_plan_that_became_invalid_is_503_in_a_transaction(
     database: Database, database_url: str
 ) -> None:
     assert await database.fetch_val("SELECT n FROM changing") == 1
-    await change(database_url)
+    await alter(database_url, N_TO_TEXT)
     with pytest.raises(asyncpg.InvalidCachedStatementError) as raised:
         async with database.transaction():
             await database.fetch_val("SELECT n FROM changing")
@@ -51,7 +55,7 @@ async def test_plan_that_became_invalid_is_503_for_the_orm(database_url: str) ->
     async with open_sessions(database_url, max_size=1) as sessions:
         async with sessions() as session:
             assert await session.scalar(query) == 1
-        await change(database_url)
+        await alter(database_url, N_TO_TEXT)
         with pytest.raises(DBAPIError) as raised:
             async with sessions() as session:
                 await session.scalar(query)
@@ -65,8 +69,7 @@ async def test_type_that_changed_is_503_once_for_the_orm(database_url: str) -> N
     async with open_sessions(database_url, max_size=1) as sessions:
         async with sessions() as session:
             assert await session.scalar(query) == (1,)
-        async with Database(database_url) as database:
-            await database.execute("ALTER TABLE changing ADD more int")
+        await alter(database_url, "ALTER TABLE changing ADD more int")
         with pytest.raises(DBAPIError) as raised:
             async with sessions() as session:
                 await session.scalar(query)
@@ -99,31 +102,29 @@ async def moody(database: Database) -> AsyncIterator[None]:
     await database.execute("DROP TYPE IF EXISTS mood, old_mood")
 
 
-@pytest.mark.parametrize(("query", "value", "change"), REPLACED)
+@pytest.mark.parametrize(("query", "value", "script"), REPLACED)
 @pytest.mark.usefixtures("moody")
 async def test_type_of_a_parameter_that_is_replaced_is_503_once(
-    database_url: str, query: str, value: str, change: str
+    database_url: str, query: str, value: str, script: str
 ) -> None:
     async with Database(database_url, max_size=1) as database:
         await database.fetch_all(query, {"value": value})
-        async with Database(database_url) as other, other.connection() as connection:
-            await connection.raw_connection.execute(change)
+        await alter(database_url, script)
         with pytest.raises(asyncpg.PostgresError) as raised:
             await database.fetch_all(query, {"value": value})
         assert find_answer(raised.value) == (503, "The database has changed meanwhile")
         await database.fetch_all(query, {"value": value})
 
 
-@pytest.mark.parametrize(("query", "value", "change"), REPLACED)
+@pytest.mark.parametrize(("query", "value", "script"), REPLACED)
 @pytest.mark.usefixtures("moody")
 async def test_type_of_a_parameter_that_is_replaced_is_503_once_for_the_orm(
-    database_url: str, query: str, value: str, change: str
+    database_url: str, query: str, value: str, script: str
 ) -> None:
     async with open_sessions(database_url, max_size=1) as sessions:
         async with sessions() as session:
             await session.execute(text(query), {"value": value})
-        async with Database(database_url) as other, other.connection() as connection:
-            await connection.raw_connection.execute(change)
+        await alter(database_url, script)
         with pytest.raises(DBAPIError) as raised:
             async with sessions() as session:
                 await session.execute(text(query), {"value": value})
