@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,10 +34,9 @@ def fail(fault: str, postgres: Postgres) -> Iterator[dict[str, str]]:
         settings["DATABASE_URL"] = postgres.url("none")
     elif fault == "migration missing":
         settings["DATABASE_URL"] = postgres.url("template1")
-    with socket.socket() as other:
+    with ExitStack() as stack:
         if fault == "port taken":
-            other.bind(("127.0.0.1", int(settings["PORT"])))
-            other.listen()
+            stack.enter_context(socket.create_server(("127.0.0.1", int(settings["PORT"]))))
         yield settings
 
 

@@ -36,8 +36,9 @@ PACKAGE = "{{ cookiecutter.__package }}"
 # What libraries read by themselves: proxies, certificates, and PostgreSQL's defaults.
 READ_BY_LIBRARIES = re.compile(r"(\w+_PROXY|SSL_CERT_\w+|SSLKEYLOGFILE|OTEL_\w+|PG[A-Z]+)", re.I)
 
-with socket.create_server(("127.0.0.1", 0)) as listener:
-    UPSTREAM = f"http://127.0.0.1:{listener.getsockname()[1]}"
+upstream_socket = socket.socket()  # held, as any process may be given a port that is let go
+upstream_socket.bind(("127.0.0.1", 0))
+UPSTREAM = f"http://127.0.0.1:{upstream_socket.getsockname()[1]}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,6 +73,19 @@ def run_database(config: pytest.Config) -> str:
         folder.chmod(0o755)  # for the user who runs PostgreSQL for root
         url = stack.enter_context(embedded.run_server(folder / "postgres"))
     return url
+
+
+def free_port() -> int:
+    """A port for a server to come, which gets it where it sets SO_REUSEADDR, as servers do.
+
+    For a minute the system gives it to no one else who asks for any: a connection to it is in
+    TIME-WAIT (RFC 9293, 3.3.2).
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address: tuple[str, int] = listener.getsockname()
+        with socket.create_connection(address):
+            listener.accept()[0].close()
+    return address[1]
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +127,7 @@ async def answer_upstream(request: Request) -> Response:
 @pytest.fixture(scope="session")
 async def upstream() -> AsyncIterator[str]:
     """The URL of a server that stands in for upstreams."""
-    config = Config.from_mapping(bind=[urlsplit(UPSTREAM).netloc], errorlog=None)
+    config = Config.from_mapping(bind=[f"fd://{upstream_socket.detach()}"], errorlog=None)
     app: Any = Starlette(routes=[Route("/{name}", answer_upstream)])
     stop = asyncio.Event()
     server = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))

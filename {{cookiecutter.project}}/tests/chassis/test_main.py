@@ -14,14 +14,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from .fixtures import free_port
+
 PROJECT = Path(__file__).parents[2]
 
 
 @contextmanager
 def start(**settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Runs the service on a free port; its process and URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "{{ cookiecutter.__package }}"],
         cwd=PROJECT,

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from {{ cookiecutter.__package }}.chassis.sessions import (
     create_engine,
     open_sessions,
 )
+
+from .fixtures import free_port
 
 USER = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root.
 PASSWORD = "p@ss/w-rd#?"  # noqa: S105
@@ -76,8 +77,7 @@ def names() -> Iterator[dict[str, str]]:
         if USER:
             shutil.chown(path, USER)
     folder.chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     initdb: list[str | Path] = [programs[0] / "initdb", "-D", data, "-U", "postgres", "-N"]
     initdb += ["--auth=scram-sha-256", f"--pwfile={folder}/password"]

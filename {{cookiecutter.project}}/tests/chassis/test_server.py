@@ -24,6 +24,8 @@ from {{ cookiecutter.__package }}.chassis.start import (
     describe_failure,
 )
 
+from .fixtures import free_port
+
 PROJECT = Path(__file__).parents[2]
 COMMAND = [
     "hypercorn",
@@ -37,8 +39,7 @@ CERTIFICATES = trustme.CA()
 @contextmanager
 def serve(folder: Path, **settings: str) -> Iterator[int]:
     """Runs the service until the block ends; the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    port = free_port()
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
