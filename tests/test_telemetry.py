@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from recipes import apply
 from serving import HYPERCORN, free_port, serve
 
 pytestmark = pytest.mark.slow
@@ -160,6 +161,24 @@ def test_traces_and_metrics(
     instances = {each["service.instance.id"] for each in collector.resources}
     assert len(instances) == int(workers)
     assert b"private" not in collector.raw
+
+
+def test_calls_by_httpx2_are_traced(tmp_path: Path, collector: Collector) -> None:
+    """The recipe leaves nothing that imports httpx, nor that instruments it alone"""
+    project = bake(tmp_path)
+    install(project)
+    apply(project, "httpx2", tmp_path)
+    install(project, "--extra", "otel")
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "UPSTREAM_URLS": ",".join([collector.url] * 3),
+    }
+    with serve(project, **variables) as service:
+        assert httpx.get(f"{service.url}/external-api").status_code == 200
+        service.stop()
+    (external,) = [span for span in collector.spans if span.name == "GET /external-api"]
+    (call,) = [span for span in collector.spans if span.parent_span_id == external.span_id]
+    assert call.kind == Span.SPAN_KIND_CLIENT
 
 
 def test_collector_that_is_away(instrumented: Path) -> None:
