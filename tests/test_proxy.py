@@ -36,7 +36,10 @@ listen passes
     bind 127.0.0.1:{passes}
     server service unix@{socket}
 """
-PREFLIGHT = {"Access-Control-Request-Method": "POST"}
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,if-match,x-api-key",
+}
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
 
     middleware += [Middleware(Telemetry, settings.OTEL_EXPORTER_OTLP_ENDPOINT, __package__)]
 if settings.CORS_ORIGINS:
-    exposed = ["Location", "X-Request-ID"]
-    cors = [Middleware(CORSMiddleware, settings.CORS_ORIGINS, ["*"], expose_headers=exposed)]
+    # Methods and headers, those of answers too.
+    cors = [Middleware(CORSMiddleware, settings.CORS_ORIGINS, ["*"], ["*"], expose_headers=["*"])]
 middleware += [
     Middleware(RequestId),
     Middleware(RequestLog, logger),

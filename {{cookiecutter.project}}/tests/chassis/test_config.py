@@ -1,6 +1,10 @@
+import json
 import subprocess
 import sys
+from decimal import Decimal
+from http import HTTPMethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -90,6 +94,22 @@ def test_hash_or_quote_within_a_value_is_part_of_it(tmp_path: Path, value: str) 
     assert config.read_file(tmp_path / ".env") == {"A": value}
 
 
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (r'"-----BEGIN\nKEY"', "-----BEGIN\nKEY"),
+        (r'"a \"b\" \\ \d"', r'a "b" \ \d'),
+        (r"'a\nb'", r"a\nb"),
+        (r"a\nb", r"a\nb"),
+    ],
+)
+def test_backslash_is_for_what_double_quotes_cannot_hold(
+    tmp_path: Path, written: str, value: str
+) -> None:
+    (tmp_path / ".env").write_text(f"A={written}\n")
+    assert config.read_file(tmp_path / ".env") == {"A": value}
+
+
 @pytest.mark.parametrize("line", ["PORT 8000", "PORT: 8000", "8000", "=8000", "MY-PORT=8000"])
 def test_line_that_sets_nothing_is_told_by_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"# Settings\n\n{line}\n")
@@ -130,6 +150,22 @@ def test_wrong_value_ends_the_start_with_one_line(file: Path) -> None:
         config.Settings(file.parent, str(file)).read("LOG_LEVEL", casts.level, "info")
     line = "LOG_LEVEL must be debug, info, warning, error or critical; see .env.example"
     assert str(raised.value) == line
+
+
+@pytest.mark.parametrize(
+    ("cast", "accepted"),
+    [
+        (int, "what int takes"),
+        (Decimal, "what Decimal takes"),
+        (json.loads, "what loads takes"),
+        (HTTPMethod, "what HTTPMethod takes"),
+        (casts.number, "a whole number"),
+    ],
+)
+def test_cast_of_any_kind_shows_no_value(file: Path, cast: Any, accepted: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        config.Settings(file.parent, str(file)).read("LOG_LEVEL", cast, "")
+    assert str(raised.value) == f"LOG_LEVEL must be {accepted}; see .env.example"
 
 
 def test_line_is_the_same_without_docstrings(file: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -15,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis import errors
+from {{ cookiecutter.__package }}.chassis import database_errors, errors
 from {{ cookiecutter.__package }}.chassis.errors import ErrorResponses
 
 CORS = Middleware(CORSMiddleware, allow_origins=["https://app.example"])
@@ -150,6 +151,31 @@ async def test_handler_of_every_error_may_fail(caplog: pytest.LogCaptureFixture)
         response = await client.get("/fail")
     assert (response.status_code, response.json()["status"], calls) == (500, 500, 1)
     assert len(caplog.records) == 2
+
+
+async def test_error_of_middleware_has_the_handler_of_its_class() -> None:
+    """As one of an endpoint has: of a database that is away, and of the owner's errors."""
+
+    class Fail:
+        def __init__(self, app: ASGIApp) -> None:
+            pass
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/away":
+                raise asyncpg.CannotConnectNowError("It starts")
+            raise KeyError("mine")
+
+    app = Starlette(
+        middleware=[Middleware(ErrorResponses), Middleware(Fail)],
+        exception_handlers=errors.handlers
+        | database_errors.handlers
+        | {LookupError: answer_conflict},
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        away, mine = await client.get("/away"), await client.get("/mine")
+    assert (away.status_code, mine.status_code) == (503, 409)
+    assert "Retry-After" in away.headers
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from .casts import accepts, check, port
+from .casts import Refused, accepts, check, port
 from .database_url import parse
 
 UNIX = "unix:"
@@ -20,7 +20,7 @@ def database_url(value: str) -> str:
             parse(value)
         return value
     except ValueError as error:
-        raise ValueError(f"postgresql://user:password@host:port/name, or empty: {error}") from None
+        raise Refused(f"postgresql://user:password@host:port/name, or empty: {error}") from None
 
 
 @accepts("an IP address and a port, as 127.0.0.1:8443 or [::1]:8443, or empty")

@@ -1,4 +1,4 @@
-"""What a setting may be. A cast raises `ValueError` that tells what it accepts."""
+"""What a setting may be. A cast raises `Refused`, which tells what it accepts."""
 
 import functools
 import os
@@ -10,16 +10,20 @@ T = TypeVar("T")
 Cast = Callable[[str], T]
 
 
+class Refused(ValueError):
+    """Its text goes on after "must be", and shows no value."""
+
+
 def accepts(what: str) -> Callable[[Cast[T]], Cast[T]]:
-    """Makes a cast raise `ValueError` with `what` it accepts, whatever it fails with."""
+    """Makes a cast raise `Refused` with `what` it accepts, whatever it fails with."""
 
     def decorate(cast: Cast[T]) -> Cast[T]:
         @functools.wraps(cast)
         def convert(value: str) -> T:
             try:
                 return cast(value)
-            except (LookupError, ValueError):
-                raise ValueError(what) from None
+            except (ArithmeticError, LookupError, ValueError):
+                raise Refused(what) from None
 
         return convert
 
@@ -31,6 +35,7 @@ def check(condition: object) -> None:
         raise ValueError
 
 
+@accepts("a whole number")
 def number(value: str) -> int:
     """`int` would take spaces, signs and underscores as well."""
     check(value.isascii() and value.isdecimal())

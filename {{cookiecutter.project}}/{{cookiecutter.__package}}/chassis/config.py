@@ -9,11 +9,12 @@ import ssl
 from difflib import get_close_matches
 from pathlib import Path
 
-from .casts import Cast, T
+from .casts import Cast, Refused, T
 
 NAME = r"(?:export\s+)?([A-Za-z_]\w*)\s*="
 # In a pair of quotes or without, and a comment after it, as dotenv and Compose take it.
 VALUE = r"""(?:\s*(["'])(.*?)\2|(.*?))(?:\s+#.*)?"""
+ESCAPES = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\"": '"', r"\\": "\\"}  # in double quotes
 LINE = re.compile(NAME + VALUE, re.ASCII)
 
 
@@ -34,7 +35,10 @@ def read_file(path: Path) -> dict[str, str]:
             continue
         if not (found := LINE.fullmatch(text)):
             raise SystemExit(f"{path.absolute()}, line {number} is not NAME=value")
-        values[found[1]] = found[3] if found[2] else found[4].strip()
+        value = found[3] if found[2] else found[4].strip()
+        if found[2] == '"':
+            value = re.sub(r"\\.", lambda each: ESCAPES.get(each[0], each[0]), value)
+        values[found[1]] = value
     return values
 
 
@@ -64,8 +68,10 @@ class Settings:
         self.names.add(key)
         try:
             return cast(os.environ.get(key, self.in_file.get(key)) or default)
-        except ValueError as error:
-            raise SystemExit(f"{key} must be {error}; see .env.example") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            name = getattr(cast, "__name__", type(cast).__name__)
+            accepted = str(error) if isinstance(error, Refused) else f"what {name} takes"
+            raise SystemExit(f"{key} must be {accepted}; see .env.example") from None
 
     def check_names(self) -> None:
         """Raises `SystemExit` where the file has a name that nearly is one which was read."""

@@ -1,5 +1,6 @@
 """Errors that came together, as those of an `asyncio.TaskGroup`."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from inspect import iscoroutinefunction
@@ -8,6 +9,8 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+
+logger = logging.getLogger(__name__)
 
 # What a traceback draws around the members of a group.
 FRAME = re.compile(r"^ *(\| |\+-.*\n)", re.M)
@@ -49,3 +52,15 @@ async def call_handler(handler: Callable[..., Any], request: Request, error: Exc
         response: Response = await handler(request, error)
         return response
     return await run_in_threadpool(handler, request, error)
+
+
+async def try_handler(
+    handler: Callable[..., Any], request: Request, error: Exception
+) -> Response | None:
+    """None where it fails, which is logged, or passes the error on."""
+    try:
+        return await call_handler(handler, request, error)
+    except Exception as raised:
+        if raised is not error:
+            logger.exception("The handler of an error failed")
+        return None

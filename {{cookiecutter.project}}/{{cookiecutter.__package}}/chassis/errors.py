@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .error_groups import call_handler, group_error
+from .error_groups import group_error, try_handler
 from .routes import match_routes
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,23 @@ handlers = {HTTPException: http_error, ExceptionGroup: group_error}
 FAILED = HTTPException(500, "The service failed; its log says why")
 
 
+async def respond(request: Request, error: Exception) -> Response:
+    """By the application's handler of its class, where that has one, else of 500 or `Exception`."""
+    if isinstance(error, HTTPException):
+        return answer(error)
+    own = request.app.exception_handlers if "app" in request.scope else {}
+    known = [own[cls] for cls in type(error).__mro__ if cls in own and cls is not Exception]
+    if known and (response := await try_handler(known[0], request, error)):
+        return response
+    logger.error("The request failed", exc_info=error)
+    handler = own.get(500) or own.get(Exception)
+    return (handler and await try_handler(handler, request, error)) or answer(FAILED)
+
+
 class ErrorResponses:
     """Answers what is raised around the routes, by other middleware, and what nobody expected.
 
-    The last by the application's handler of 500 or `Exception`, where it has one. All answers go
-    through `around`: CORS, without which the page that asked could not read them.
+    All answers go through `around`: CORS, without which the page that asked could not read them.
     """
 
     def __init__(self, app: ASGIApp, around: Sequence[Middleware] = ()) -> None:
@@ -128,18 +140,10 @@ class ErrorResponses:
         except ClientDisconnect:
             pass  # Nobody is there to be answered.
         except Exception as error:
-            if started or not isinstance(error, HTTPException):
-                logger.exception("The request failed")
             if started:
+                logger.exception("The request failed")
                 raise
-            known = error if isinstance(error, HTTPException) else FAILED
-            app: ASGIApp = answer(known)
-            own = scope["app"].exception_handlers if "app" in scope else {}
-            if known is FAILED and (handler := own.get(500) or own.get(Exception)):
-                try:
-                    app = await call_handler(handler, Request(scope, receive), error)
-                except Exception:
-                    logger.exception("The handler of what nobody expected failed")
+            app: ASGIApp = await respond(Request(scope, receive), error)
             for cls, args, kwargs in reversed(self.around):
                 app = cls(app, *args, **kwargs)
             await app(scope, receive, send)
