@@ -107,3 +107,15 @@ def test_code_that_was_rolled_back_to_has_nothing_to_do(
     assert newer_schema in read_messages(done.stderr)
     assert alembic(project, "downgrade", "base", url=url).returncode != 0
     assert alembic(newer, "current", url=url).stdout == "0002 (head)\n"
+
+
+def test_name_that_sorts_before_the_schema_is_no_older_one(
+    project: Path, tmp_path: Path, url: str
+) -> None:
+    """Alembic draws one by lot where none is given"""
+    assert alembic(project, "upgrade", "head", url=url).returncode == 0
+    drawn = copy(project, tmp_path, {"my_service/tables.py": {'"0001"': '"0000f"'}})
+    assert alembic(drawn, "revision", "--rev-id", "0000f", url=url).returncode == 0
+    done = alembic(drawn, "upgrade", "head", url=url)
+    assert done.returncode == 0, done.stderr
+    assert alembic(drawn, "current", url=url).stdout == "0000f (head)\n"
