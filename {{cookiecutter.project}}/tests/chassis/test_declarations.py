@@ -299,6 +299,17 @@ async def test_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "field", "files"), [("/log_in", "name", None), ("/upload", "title", {"file": b"1"})]
+)
+async def test_field_of_a_form_has_no_limit_of_its_own(
+    path: str, field: str, files: dict[str, bytes] | None
+) -> None:
+    """But for that of the body."""
+    answer = await ask(path, data={field: "a" * (2 << 20)}, files=files)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
     ("data", "field"),
     [
         ({}, "name"),

@@ -1,5 +1,6 @@
 """Bodies: JSON of any type, forms, and what is passed on as it comes."""
 
+import sys
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -83,7 +84,8 @@ def parse_json(content: bytes, body: Body) -> Any:
 
 async def parse_form(request: Request[Any], model: type[msgspec.Struct]) -> msgspec.Struct:
     """Of a file that was not chosen, browsers send an empty one without a name."""
-    form = await request.form()
+    # Its parts have no limit of their own, but for their number: the body has one.
+    form = await request.form(max_part_size=sys.maxsize)
     meant = read_controls(model)
     pairs = [
         (name, meant.get((name, value), value))
