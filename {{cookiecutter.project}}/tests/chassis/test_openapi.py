@@ -1,6 +1,7 @@
 import json
 import re
 from decimal import Decimal
+from functools import wraps
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -122,6 +123,21 @@ async def list_twins(request: Request[Any]) -> Page[Twin]:
     return Page([])
 
 
+class Controller:
+    @endpoint()
+    async def read(self, request: Request[Any], name: str) -> str:
+        """Read"""
+        return name
+
+
+def pass_on(function: Any) -> Any:
+    @wraps(function)
+    async def call(*given: Any) -> Any:
+        return await function(*given)
+
+    return call
+
+
 def describe_routes(routes: list[BaseRoute] = ROUTES) -> dict[str, Any]:
     document = build_document(Starlette(routes=routes), DISTRIBUTION)
     OpenAPIV31SpecValidator(document).validate()
@@ -142,6 +158,19 @@ def test_operation_has_what_its_signature_says() -> None:
     create = paths["/pets"]["post"]
     assert create["responses"].keys() >= {"201", "400", "409", "415", "422"}
     assert "Location" in create["responses"]["201"]["headers"]
+
+
+@pytest.mark.parametrize("function", [Controller().read, pass_on(Controller().read)])
+def test_method_of_an_object_is_described(function: Any) -> None:
+    """Within a decorator too"""
+    paths = describe_routes([Route("/read", function)])["paths"]
+    [parameter] = paths["/read"]["get"]["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("name", "query")
+
+
+def test_method_of_an_object_that_does_not_fit_its_route_ends_the_start() -> None:
+    with pytest.raises(TypeError, match=r"Controller\.read, at GET /\{other\}: `other` must be"):
+        read_operations([Route("/{other}", Controller().read)])
 
 
 def test_route_of_one_host_may_be_nowhere() -> None:

@@ -1,7 +1,7 @@
 """Rules that hold for every route, whoever wrote it."""
 
 import re
-from inspect import isclass, unwrap
+from inspect import isclass
 from typing import Any
 
 import httpx
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Route
 
-from {{ cookiecutter.__package }}.chassis.endpoint import operations
+from {{ cookiecutter.__package }}.chassis.endpoint import operation_of
 from {{ cookiecutter.__package }}.chassis.layers import (
     find_layers,
     find_problems,
@@ -69,11 +69,7 @@ def find_described(route: BaseRoute) -> set[str]:
         functions = {name: getattr(route.endpoint, name.lower(), None) for name in methods}
     else:
         functions = dict.fromkeys((route.methods or set()).intersection(methods), route.endpoint)
-    return {
-        name
-        for name, each in functions.items()
-        if each and unwrap(each, stop=operations.__contains__) in operations
-    }
+    return {name for name, each in functions.items() if operation_of(each)}
 
 
 def is_open(operation: Operation) -> bool:

@@ -98,6 +98,12 @@ def endpoint(
     return decorate
 
 
+def operation_of(function: Any) -> Operation | None:
+    """What `endpoint` read of it: below its decorators, or where it is the method of an object."""
+    found = unwrap(function, stop=lambda each: getattr(each, "__func__", each) in operations)
+    return operations.get(getattr(found, "__func__", found))
+
+
 async def parse_request(request: Request[Any], operation: Operation) -> dict[str, Any]:
     """All arguments. Raises `Invalid` with all that is wrong, else as `parse_body` does."""
     body, arguments, violations = operation.body, dict[str, Any](), list[Violation]()

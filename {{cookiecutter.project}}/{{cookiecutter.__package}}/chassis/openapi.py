@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import metadata
-from inspect import unwrap
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Route
 
 from .components import describe_types
-from .endpoint import operations
+from .endpoint import operation_of
 from .errors import Problem
 from .layers import find_layers, find_problems, is_foreign
 from .operation import Schema, describe_operation, types_of
@@ -63,7 +62,7 @@ def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
         problems = find_problems(layers) | ({404} if convertors or hosts else set())
         host = frozenset(name for each in hosts for name in each.param_convertors)
         for method, function in find_functions(route):
-            operation = operations.get(unwrap(function, stop=operations.__contains__))
+            operation = operation_of(function)
             if operation:
                 every, own = (*operation.problems, *problems), limits.get(id(route), {})
                 operation = replace(operation, problems=every, limits=own, host=host)
