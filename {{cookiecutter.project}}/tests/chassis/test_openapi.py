@@ -138,6 +138,14 @@ def pass_on(function: Any) -> Any:
     return call
 
 
+def name_endpoint(name: str) -> Any:
+    async def read(request: Request[Any]) -> None:
+        """Read"""
+
+    read.__name__ = read.__qualname__ = name
+    return endpoint()(read)
+
+
 def describe_routes(routes: list[BaseRoute] = ROUTES) -> dict[str, Any]:
     document = build_document(Starlette(routes=routes), DISTRIBUTION)
     OpenAPIV31SpecValidator(document).validate()
@@ -158,6 +166,27 @@ def test_operation_has_what_its_signature_says() -> None:
     create = paths["/pets"]["post"]
     assert create["responses"].keys() >= {"201", "400", "409", "415", "422"}
     assert "Location" in create["responses"]["201"]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("templates", "names"),
+    [
+        (["/pets/{pet_id}", "/pets/{pet_id}/"], ["_pets_pet_id__1", "_pets_pet_id__2"]),
+        (["/pets.csv", "/pets/csv", "/pets/txt"], ["_pets_csv_1", "_pets_csv_2", "_pets_txt"]),
+    ],
+)
+def test_paths_that_read_alike_have_numbers(templates: list[str], names: list[str]) -> None:
+    paths = describe_routes([Route(path, read_pet) for path in templates])["paths"]
+    ids = [paths[path]["get"]["operationId"] for path in templates]
+    assert ids == [f"test_openapi_read_pet_get{name}" for name in names]
+
+
+def test_number_that_is_a_name_is_passed_over() -> None:
+    name = "test_openapi_read_pet_get_pets_csv_1"
+    routes = [Route("/pets.csv", read_pet), Route("/pets/csv", read_pet)]
+    paths = describe_routes([*routes, Route("/", name_endpoint(name))])["paths"]
+    ids = [paths[path]["get"]["operationId"] for path in ("/pets.csv", "/pets/csv", "/")]
+    assert ids == [f"{name[:-1]}2", f"{name[:-1]}3", name]
 
 
 @pytest.mark.parametrize("function", [Controller().read, pass_on(Controller().read)])

@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,7 +24,7 @@ from .components import describe_types
 from .endpoint import operation_of
 from .errors import Problem
 from .layers import find_layers, find_problems, is_foreign
-from .operation import Schema, describe_operation, types_of
+from .operation import Schema, describe_operation, name_operations, types_of
 from .route_limits import map_limits
 from .routes import CONVERTOR, find_functions, walk_routes
 from .signature import Operation
@@ -40,13 +39,6 @@ class Described(NamedTuple):
     path: str
     method: str
     operation: Operation
-
-    def names(self) -> list[str]:
-        function = self.operation.function
-        module = function.__module__.rpartition(".")[2]
-        longer = f"{module}_{function.__qualname__.replace('.', '_')}"
-        last = f"{longer}_{self.method}"
-        return [function.__name__, longer, last, last + re.sub(r"\W+", "_", self.path)]
 
 
 def find_operations(routes: Sequence[BaseRoute]) -> Iterator[Described]:
@@ -106,13 +98,12 @@ def build_document(app: Starlette, distribution: str, root_path: str = "") -> Sc
     described = first.values()
     types = [Problem, *(type_ for each in described for type_ in types_of(each.operation))]
     schemas, components = describe_types(types)
-    ids = Counter(name for each in described for name in set(each.names()))
     problems = PROBLEMS | find_problems([app])
     paths: dict[str, Schema] = {}
     schemes: Schema = {}
-    for each in described:
+    for each, name in zip(described, name_operations(described), strict=True):
         description = describe_operation(*each, problems, lambda type_: schemas[types.index(type_)])
-        description["operationId"] = next(name for name in each.names() if ids[name] == 1)
+        description["operationId"] = name
         paths.setdefault(each.path, {})[each.method] = description
         schemes |= {scheme.name: scheme.describe() for scheme in each.operation.security if scheme}
     project = metadata(distribution)

@@ -1,7 +1,10 @@
 """One operation of the OpenAPI document, from what its function declares."""
 
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -22,6 +25,26 @@ def types_of(operation: Operation) -> Iterator[Any]:
     yield from (result.type for result in operation.results)
     if operation.body:
         yield operation.body.type
+
+
+def name_operations(described: Iterable[tuple[str, str, Operation]]) -> Iterator[str]:
+    """For each path, method and operation the shortest id that no other has, or a number."""
+    candidates = [find_names(*each) for each in described]
+    taken = Counter(name for names in candidates for name in set(names))
+    for names in candidates:
+        numbered = (f"{names[-1]}_{number}" for number in count(1))
+        own = next((name for name in names if taken[name] == 1), None)
+        name = own or next(name for name in numbered if not taken[name])
+        taken[name] += 1
+        yield name
+
+
+def find_names(path: str, method: str, operation: Operation) -> list[str]:
+    function = operation.function
+    module = function.__module__.rpartition(".")[2]
+    longer = f"{module}_{function.__qualname__.replace('.', '_')}"
+    last = f"{longer}_{method}"
+    return [function.__name__, longer, last, last + re.sub(r"\W+", "_", path)]
 
 
 def describe_operation(
