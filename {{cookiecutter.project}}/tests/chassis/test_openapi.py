@@ -16,7 +16,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from {{ cookiecutter.__package }}.chassis.endpoint import Created, endpoint
+from {{ cookiecutter.__package }}.chassis.endpoint import (
+    Answer,
+    Created,
+    Tagged,
+    endpoint,
+)
 from {{ cookiecutter.__package }}.chassis.errors import handlers
 from {{ cookiecutter.__package }}.chassis.openapi import (
     build_document,
@@ -123,6 +128,18 @@ async def list_twins(request: Request[Any]) -> Page[Twin]:
     return Page([])
 
 
+class Cat(msgspec.Struct):
+    lives: int = 9
+
+
+class Rejected(Answer[T]):
+    status = 422
+
+
+class Linked(Answer[T]):
+    header_names = ("Link",)
+
+
 class Controller:
     @endpoint()
     async def read(self, request: Request[Any], name: str) -> str:
@@ -136,6 +153,16 @@ def pass_on(function: Any) -> Any:
         return await function(*given)
 
     return call
+
+
+def answer_with(annotation: Any, *results: Any) -> Any:
+    """An endpoint with the annotation, which answers that of the results which it is asked for."""
+
+    async def answer(request: Request[Any], number: int = 0) -> Any:
+        return results[number]
+
+    answer.__annotations__["return"] = annotation
+    return endpoint()(answer)
 
 
 def name_endpoint(name: str) -> Any:
@@ -200,6 +227,60 @@ def test_method_of_an_object_is_described(function: Any) -> None:
 def test_method_of_an_object_that_does_not_fit_its_route_ends_the_start() -> None:
     with pytest.raises(TypeError, match=r"Controller\.read, at GET /\{other\}: `other` must be"):
         read_operations([Route("/{other}", Controller().read)])
+
+
+def find_schemas(annotation: Any, status: str) -> Any:
+    """By media type, of what answers so."""
+    paths = describe_routes([Route("/", answer_with(annotation))])["paths"]
+    content = paths["/"]["get"]["responses"][status]["content"]
+    return {media_type: each["schema"] for media_type, each in content.items()}
+
+
+CAT, PET, PROBLEM = ({"$ref": f"#/components/schemas/{name}"} for name in ("Cat", "Pet", "Problem"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "status", "schema"),
+    [
+        (Tagged[Cat] | Pet, "200", {"anyOf": [CAT, PET]}),
+        (Created[Cat] | Created[Pet], "201", {"anyOf": [CAT, PET]}),
+        (Tagged[Cat] | Linked[int] | Pet, "200", {"anyOf": [CAT, {"type": "integer"}, PET]}),
+        (Tagged[Cat] | Cat, "200", CAT),
+        (Tagged[Cat | None] | Linked[Cat | None], "200", {"anyOf": [CAT, {"type": "null"}]}),
+    ],
+)
+def test_results_of_one_status_are_all_described(
+    annotation: Any, status: str, schema: dict[str, Any]
+) -> None:
+    assert find_schemas(annotation, status) == {"application/json": schema}
+
+
+def test_headers_of_results_of_one_status_are_all_described() -> None:
+    routes: list[BaseRoute] = [Route("/", answer_with(Tagged[Cat] | Linked[Pet]))]
+    responses = describe_routes(routes)["paths"]["/"]["get"]["responses"]
+    assert responses["200"]["headers"].keys() == {"ETag", "Link"}
+
+
+def test_result_with_the_status_of_a_problem_is_beside_it() -> None:
+    assert find_schemas(Rejected[Cat] | Pet, "422") == {
+        "application/json": CAT,
+        "application/problem+json": PROBLEM,
+    }
+
+
+async def test_answer_that_is_one_of_many_is_described() -> None:
+    results = Tagged(Cat(), "v1"), Pet("Rex"), Rejected(Cat())
+    app = Starlette(
+        routes=[Route("/", answer_with(Tagged[Cat] | Pet | Rejected[Cat], *results))],
+        exception_handlers=handlers,
+    )
+    document = build_document(app, DISTRIBUTION)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for number, status in [("0", 200), ("1", 200), ("2", 422), ("none", 422)]:
+            response = await client.get("/", params={"number": number})
+            assert response.status_code == status
+            check_response(app, document, response)
 
 
 def test_route_of_one_host_may_be_nowhere() -> None:

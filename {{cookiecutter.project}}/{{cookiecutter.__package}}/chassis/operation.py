@@ -11,6 +11,7 @@ import msgspec
 
 from .components import can_be_written
 from .errors import Problem, title
+from .results import Result
 from .signature import Operation
 
 Schema = dict[str, Any]
@@ -63,12 +64,12 @@ def describe_operation(
         problems |= {415}
     if operation.security:
         problems |= {401, 403}
+    refusals = [Result(each, Problem, "application/problem+json") for each in sorted(problems)]
     described: Schema = {
         "summary": summary,
         "tags": [function.__module__.rpartition(".")[2]],
         "parameters": list(describe_parameters(operation, path, schema_of)),
-        "responses": describe_results(operation, method, schema_of)
-        | {str(status): describe_problem(status, schema_of) for status in sorted(problems)},
+        "responses": describe_results([*operation.results, *refusals], method, schema_of),
     }
     if description.strip():
         described["description"] = description.strip()
@@ -114,23 +115,28 @@ def describe_default(field: msgspec.structs.FieldInfo) -> Schema:
     return {"default": value}
 
 
-def describe_results(operation: Operation, method: str, schema_of: Describe) -> Schema:
-    """https://spec.openapis.org/oas/v3.1.1.html#responses-object"""
+def describe_results(results: Iterable[Result], method: str, schema_of: Describe) -> Schema:
+    """https://spec.openapis.org/oas/v3.1.1.html#responses-object
+
+    Many may have one status, whose content is then that of any.
+    """
     responses: Schema = {}
-    for status, type_, media_type, headers in operation.results:
+    for status, type_, media_type, headers in results:
         if status is None:
             responses["default"] = {"description": "As the function answers"}
             continue
         response = responses.setdefault(str(status), {"description": title(status)})
         if media_type:
-            response.setdefault("content", {})[media_type] = {"schema": schema_of(type_)}
-        if headers:
-            response["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+            content, schema = response.setdefault("content", {}), schema_of(type_)
+            known = content.setdefault(media_type, {"schema": schema})
+            known["schema"] = describe_either(known["schema"], schema)
+        for name in headers:
+            response.setdefault("headers", {})[name] = {"schema": {"type": "string"}}
         if "ETag" in headers and method == "get":
-            responses["304"] = {"description": title(304)}
+            responses.setdefault("304", {"description": title(304)})
     return responses
 
 
-def describe_problem(status: int, schema_of: Describe) -> Schema:
-    content = {"application/problem+json": {"schema": schema_of(Problem)}}
-    return {"description": title(status), "content": content}
+def describe_either(known: Schema, other: Schema) -> Schema:
+    schemas = known["anyOf"] if known.keys() == {"anyOf"} else [known]
+    return known if other in (known, *schemas) else {"anyOf": [*schemas, other]}
