@@ -72,16 +72,16 @@ async def with_an_open_transaction(database: Database) -> None:
 
 
 WAYS = [by_break, by_return, by_an_error, by_one_row, by_another_loop, by_a_transaction]
+WAYS += [on_the_connection]
 
 
-@pytest.mark.parametrize("leave", [*WAYS, on_the_connection, with_an_open_transaction])
+@pytest.mark.parametrize("leave", [*WAYS, with_an_open_transaction])
 async def test_what_is_written_beside_a_loop_that_is_left_is_kept(
     database: Database, leave: Callable[[Database], Awaitable[None]]
 ) -> None:
     async with database.connection():
         await leave(database)
         await database.execute(INSERT)
-    await asyncio.sleep(0.05)  # The library's own loop ends after its task has gone on.
     assert await database.fetch_val("SELECT count(*) FROM written") == 2
 
 
@@ -94,6 +94,25 @@ async def test_failure_after_a_loop_does_not_undo_what_was_written_in_it(
             await database.execute("INSERT INTO written VALUES (9)")
         await database.execute(INSERT)
     assert await database.fetch_val("SELECT count(*) FROM written") == 2
+
+
+async def test_connection_is_free_for_other_queries_in_its_loop(database: Database) -> None:
+    async with asyncio.timeout(2), database.connection() as connection:
+        async for row in connection.iterate("SELECT generate_series(1, :last) AS n", {"last": 3}):
+            await connection.execute("INSERT INTO written VALUES (:n)", {"n": row.n})
+    assert await database.fetch_val("SELECT sum(n) FROM written") == 6
+
+
+async def test_loop_on_a_connection_that_was_handed_on_is_in_its_transaction(
+    database: Database,
+) -> None:
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(INSERT)
+
+        async def count() -> int:
+            return len([row async for row in connection.iterate("SELECT n FROM written")])
+
+        assert await asyncio.create_task(count()) == 1
 
 
 async def test_transaction_around_a_loop_decides(database: Database) -> None:

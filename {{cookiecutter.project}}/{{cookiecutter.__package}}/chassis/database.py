@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from functools import partial
 from typing import Any, Self
 from weakref import WeakKeyDictionary, ref
 
@@ -23,6 +23,7 @@ from .transaction import Unsettled
 
 Query = ClauseElement | str
 Values = dict[str, Any]
+Rows = AsyncGenerator[Any, None]
 
 
 class Database(databases.Database):
@@ -59,8 +60,7 @@ class Database(databases.Database):
     async def connect(self) -> None:
         await super().connect()
         if self.made:
-            self.shared = self.made.pop()
-            self.shared.counter = ref(super().connection())
+            self.shared = self.adopt(super().connection())
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -76,9 +76,15 @@ class Database(databases.Database):
     def connection(self) -> core.Connection:
         connection = super().connection()
         if self.made and (task := asyncio.current_task()):
-            self.lent[task] = self.made.pop()
-            self.lent[task].counter = ref(connection)
+            self.lent[task] = self.adopt(connection)
         return connection
+
+    def adopt(self, connection: core.Connection) -> LentConnection:
+        """The library's own loop would hold a lock of the connection for as long as it runs."""
+        lent = self.made.pop()
+        lent.counter = ref(connection)
+        connection.iterate = partial(self.rows, lent)  # type: ignore[method-assign]
+        return lent
 
     def held(self) -> LentConnection | None:
         """What the current task holds."""
@@ -134,16 +140,11 @@ class Database(databases.Database):
         arguments = [bind(query, each)[1] for each in values]
         await self.send(asyncpg.Connection.executemany, parse(query)[0], arguments)
 
-    def iterate(self, query: Query, values: Values | None = None) -> AsyncGenerator[Any, None]:
-        held, compiled = self.held(), compile_query(query, values)
-        return held.iterate_rows(*compiled) if held else self.iterate_apart(*compiled)
+    def iterate(self, query: Query, values: Values | None = None) -> Rows:
+        return self.rows(self.held(), query, values)
 
-    async def iterate_apart(self, *query: Any) -> AsyncGenerator[Any, None]:
-        lent = LentConnection(self.pool)
-        await lent.acquire()
-        try:
-            async with aclosing(lent.iterate_rows(*query)) as rows:
-                async for row in rows:
-                    yield row
-        finally:
-            await lent.release()
+    def rows(self, lent: LentConnection | None, query: Query, values: Values | None = None) -> Rows:
+        compiled = compile_query(query, values)
+        if lent and lent.is_acquired:
+            return lent.iterate_rows(*compiled)
+        return LentConnection(self.pool).iterate_alone(*compiled)

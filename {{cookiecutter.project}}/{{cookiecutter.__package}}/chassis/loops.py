@@ -5,9 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from weakref import ReferenceType, ref
 
-from sqlalchemy.sql import ClauseElement
-
-from .expressions import Result, compile_query
+from .expressions import Result
 from .transaction import Lent, Transaction
 
 PREFETCH = 50  # rows, as with asyncpg's own cursors
@@ -17,10 +15,9 @@ class Loops(Lent):
     """Rows are fetched within a transaction: one of the loop's own where there is none.
 
     What is sent meanwhile is in it too, and is committed as without a loop: also where the loop is
-    left early, before anything else is sent. Its generator ends some time after that.
+    left early, or its body fails, before anything else is sent. Its generator ends some time after.
     """
 
-    last: ReferenceType[Transaction]
     loop_rows: ReferenceType[Any]
     loop_transaction: Transaction | None = None
     loop_left = False
@@ -28,13 +25,15 @@ class Loops(Lent):
     async def send(self, fetch: Callable[..., Awaitable[Any]], sql: str, *arguments: Any) -> Any:
         raise NotImplementedError
 
-    async def iterate(self, query: ClauseElement) -> AsyncGenerator[Any, None]:
-        """For the library's own loop, for which it has begun a transaction."""
-        if transaction := self.last():
-            transaction.is_of_loop = True
-        async with aclosing(self.iterate_rows(*compile_query(query))) as rows:
-            async for row in rows:
-                yield row
+    async def iterate_alone(self, *query: Any) -> AsyncGenerator[Any, None]:
+        """Acquires the connection for as long as the loop runs."""
+        await self.acquire()
+        try:
+            async with aclosing(self.iterate_rows(*query)) as rows:
+                async for row in rows:
+                    yield row
+        finally:
+            await self.release()
 
     def iterate_rows(
         self, sql: str, values: Sequence[Any], columns: Sequence[Any] | None

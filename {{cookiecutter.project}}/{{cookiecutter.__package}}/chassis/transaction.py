@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
-from weakref import ReferenceType, ref
 
 import asyncpg
 from databases import core
@@ -22,8 +21,11 @@ class Lent(Protocol):
     connection: Connection | None
     counter: Callable[[], core.Connection | None]
     failed: bool
-    last: "ReferenceType[Transaction]"
     transactions: int
+
+    async def acquire(self) -> None: ...
+
+    async def release(self) -> None: ...
 
     def use(self) -> AbstractAsyncContextManager[Connection]: ...
 
@@ -32,8 +34,6 @@ class Lent(Protocol):
 
 class Transaction(TransactionBackend):
     """One that counts as a user of its connection, or not."""
-
-    is_of_loop = False
 
     def __init__(self, lent: Lent, *, counts: bool) -> None:
         self.lent, self.counts = lent, counts
@@ -52,7 +52,7 @@ class Transaction(TransactionBackend):
             raise
 
     async def start(self, is_root: bool, extra_options: dict[Any, Any]) -> None:
-        self.is_root, self.lent.last = is_root, ref(self)
+        self.is_root = is_root
         async with self.control() as connection:
             self.transaction = connection.transaction(**extra_options)
             # As a context manager, or asyncpg would complain of a BEGIN that failed.
@@ -73,12 +73,7 @@ class Transaction(TransactionBackend):
             raise asyncpg.InFailedSQLTransactionError("a query failed: all was rolled back")
 
     async def rollback(self) -> None:
-        """Where the connection is lost, the server has done it.
-
-        A loop that is left, or whose body fails, undoes nothing of what was written beside it.
-        """
-        if self.is_of_loop and not self.lent.failed:
-            return await self.commit()
+        """Where the connection is lost, the server has done it."""
         try:
             connection = self.lent.connection
             if connection and not connection.is_closed():
