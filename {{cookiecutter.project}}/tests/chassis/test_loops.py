@@ -115,6 +115,23 @@ async def test_loop_on_a_connection_that_was_handed_on_is_in_its_transaction(
         assert await asyncio.create_task(count()) == 1
 
 
+async def test_end_of_a_loop_after_a_failed_query_is_an_error(database: Database) -> None:
+    """So is one after a query that was cancelled: what was written beside the loop is not kept."""
+
+    async def pass_over() -> None:
+        async for _ in database.iterate(NUMBERS):
+            await database.execute(INSERT)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await database.execute("SELECT pg_sleep(1)")
+            break
+
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        async with database.connection():
+            await pass_over()
+    assert await database.fetch_val("SELECT count(*) FROM written") == 0
+
+
 async def test_transaction_around_a_loop_decides(database: Database) -> None:
     async with database.transaction(force_rollback=True):
         await by_break(database)

@@ -11,6 +11,7 @@ import asyncpg
 import databases
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from {{ cookiecutter.__package }}.chassis.database import Database
 from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
@@ -107,28 +108,83 @@ async def test_transaction_whose_connection_is_lost_cannot_be_committed(
     assert await database.fetch_val("SELECT count(*) FROM pairs") == 0
 
 
-async def test_commit_after_a_failed_query_is_an_error(database: Database) -> None:
+async def divide(database: Database) -> None:
+    await database.execute("SELECT 1 / 0")
+
+
+async def divide_on_the_raw_connection(database: Database) -> None:
+    await database.connection().raw_connection.execute("SELECT 1 / 0")
+
+
+async def take_too_long(database: Database) -> None:
+    async with asyncio.timeout(0.05):
+        await database.execute("SELECT pg_sleep(1)")
+
+
+async def take_too_long_for_asyncpg(database: Database) -> None:
+    await database.connection().raw_connection.execute("SELECT pg_sleep(1)", timeout=0.05)
+
+
+FAILURES = [divide, divide_on_the_raw_connection, take_too_long, take_too_long_for_asyncpg]
+PASSED_OVER = (asyncpg.DivisionByZeroError, TimeoutError)
+
+
+async def pass_over(database: Database, fail: Callable[[Database], Awaitable[None]]) -> None:
+    async with database.transaction():
+        await database.execute("INSERT INTO pairs VALUES (1)")
+        with suppress(*PASSED_OVER):
+            await fail(database)
+
+
+@pytest.mark.parametrize("fail", FAILURES)
+async def test_commit_after_a_failed_query_is_an_error(
+    database: Database, fail: Callable[[Database], Awaitable[None]]
+) -> None:
     """PostgreSQL answers it by a rollback, without one."""
-
-    async def pass_over() -> None:
-        async with database.transaction():
-            await database.execute("INSERT INTO pairs VALUES (1)")
-            with suppress(asyncpg.DivisionByZeroError):
-                await database.execute("SELECT 1 / 0")
-
     with pytest.raises(asyncpg.InFailedSQLTransactionError):
-        await pass_over()
+        await pass_over(database, fail)
     assert await database.fetch_val("SELECT count(*) FROM pairs") == 0
 
 
+async def test_commit_after_a_failed_query_gives_the_connection_back(database: Database) -> None:
+    with pytest.raises(asyncpg.InFailedSQLTransactionError):
+        await pass_over(database, divide)
+    await asyncio.sleep(0.1)
+    assert len(database.pool.places.idle) == len(database.pool.connections)
+
+
+async def test_commit_of_the_orm_after_a_failed_query_is_an_error(database_url: str) -> None:
+    async with open_sessions(database_url, max_size=1) as sessions:
+
+        async def pass_over() -> None:
+            async with sessions.begin() as session:
+                with suppress(DBAPIError):
+                    await session.execute(text("SELECT 1 / 0"))
+
+        with pytest.raises(DBAPIError, match="all was rolled back"):
+            await pass_over()
+        async with sessions() as session:
+            assert await session.scalar(text("SELECT 1")) == 1
+
+
+async def test_commit_after_a_value_that_was_not_sent_is_no_error(database: Database) -> None:
+    """asyncpg refuses it: the server has seen no error, and commits."""
+    async with database.transaction():
+        await database.execute("INSERT INTO pairs VALUES (1)")
+        with suppress(asyncpg.DataError):
+            await database.execute("INSERT INTO pairs VALUES (:n)", {"n": "x"})
+    assert await database.fetch_val("SELECT count(*) FROM pairs") == 1
+
+
+@pytest.mark.parametrize("fail", FAILURES)
 async def test_failed_query_in_an_inner_transaction_does_not_end_the_outer(
-    database: Database,
+    database: Database, fail: Callable[[Database], Awaitable[None]]
 ) -> None:
     async with database.transaction():
         await database.execute("INSERT INTO pairs VALUES (1)")
-        with suppress(asyncpg.DivisionByZeroError):
+        with suppress(*PASSED_OVER):
             async with database.transaction():
-                await database.execute("SELECT 1 / 0")
+                await fail(database)
     assert await database.fetch_val("SELECT count(*) FROM pairs") == 1
 
 

@@ -51,7 +51,6 @@ class LentConnection(Loops, ConnectionBackend):
         self.is_acquired = False
         self.error: BaseException | None = None
         self.changed = False  # the session, which another connection has not
-        self.failed = False  # the last query, and with it the transaction
         self.transactions = 0
         self.lock = asyncio.Lock()
 
@@ -106,11 +105,9 @@ class LentConnection(Loops, ConnectionBackend):
             try:
                 yield self.connection  # type: ignore[misc]
             except BaseException as error:
-                self.failed = isinstance(error, asyncpg.PostgresError)
                 if self.error is None or isinstance(self.error, SETTLED):
                     self.error = error
                 raise
-            self.failed = False
 
     async def send(self, fetch: Callable[..., Awaitable[Any]], sql: str, *arguments: Any) -> Any:
         async with self.use() as connection:

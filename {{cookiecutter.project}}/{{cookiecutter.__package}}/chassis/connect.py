@@ -98,6 +98,15 @@ class Connection(asyncpg.Connection):
         """Whether it is open, and was in use not long ago: else the network may have cut it."""
         return time.monotonic() < self.released + max_idle and not self.is_closed()
 
+    async def execute(self, query: str, *args: object, **options: Any) -> str:
+        """As asyncpg's own transactions do. Raises `InFailedSQLTransactionError` where COMMIT was
+        answered by a rollback: a query failed, or was cancelled, and that was passed over.
+        """
+        status = await super().execute(query, *args, **options)
+        if status == "ROLLBACK" and query.startswith("COMMIT"):
+            raise asyncpg.InFailedSQLTransactionError("a query failed: all was rolled back")
+        return status
+
     async def clean(self) -> None:
         """Waits until nothing is under way, rolls back, and resets the session."""
         async with asyncio.timeout(CLEAN_TIMEOUT):

@@ -20,7 +20,6 @@ class Lent(Protocol):
 
     connection: Connection | None
     counter: Callable[[], core.Connection | None]
-    failed: bool
     transactions: int
 
     async def acquire(self) -> None: ...
@@ -60,17 +59,12 @@ class Transaction(TransactionBackend):
         self.lent.transactions += 1
 
     async def commit(self) -> None:
-        """Raises `InFailedSQLTransactionError` where a failed query was passed over: the server
-        answers COMMIT by a rollback, and no error.
-        """
-        failed = self.is_root and self.lent.failed
+        """Raises `InFailedSQLTransactionError` where a failed query was passed over."""
         try:
             async with self.control():
                 await self.transaction.__aexit__(None, None, None)
         finally:
             self.lent.transactions -= 1
-        if failed:
-            raise asyncpg.InFailedSQLTransactionError("a query failed: all was rolled back")
 
     async def rollback(self) -> None:
         """Where the connection is lost, the server has done it."""
