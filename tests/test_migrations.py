@@ -119,3 +119,21 @@ def test_name_that_sorts_before_the_schema_is_no_older_one(
     done = alembic(drawn, "upgrade", "head", url=url)
     assert done.returncode == 0, done.stderr
     assert alembic(drawn, "current", url=url).stdout == "0000f (head)\n"
+
+
+AUDITS = """
+
+audits = Table("audits", metadata, Column("id", sa.BigInteger, primary_key=True), schema="audit")
+"""
+
+
+def test_table_of_another_schema_is_found(project: Path, tmp_path: Path, url: str) -> None:
+    """Else each migration that Alembic writes would make it anew"""
+    changed = copy(project, tmp_path, {})
+    tables = changed / "my_service/tables.py"
+    tables.write_text(tables.read_text() + AUDITS)
+    made = "op.execute('CREATE SCHEMA audit CREATE TABLE audits (id bigint PRIMARY KEY)')"
+    add_migrations(changed, made)
+    assert alembic(changed, "upgrade", "head", url=url).returncode == 0
+    done = alembic(changed, "check", url=url)
+    assert done.returncode == 0, done.stdout

@@ -25,6 +25,7 @@ def migrate(connection: Connection | None = None) -> None:
         target_metadata=tables.metadata,
         literal_binds=context.is_offline_mode(),
         transaction_per_migration=True,
+        **migrations.compare_schemas(tables.metadata),
         dialect_opts={"paramstyle": "named"},  # Else it doubles each % of what it writes as SQL.
     )
     # Each migration is named, by a start as well; what the context says of itself came before this.

@@ -8,6 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from {{ cookiecutter.__package }} import settings, tables
+from {{ cookiecutter.__package }}.chassis import migrations
 from {{ cookiecutter.__package }}.chassis.sessions import open_sessions
 
 PROJECT = Path(__file__).parents[1]
@@ -44,7 +45,8 @@ def test_constraints_of_one_column_each_have_a_name() -> None:
 
 async def test_migrations_make_the_tables() -> None:
     def compare(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection)
+        options = migrations.compare_schemas(tables.metadata)
+        context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, tables.metadata))
 
     async with open_sessions(settings.DATABASE_URL) as sessions, sessions() as session:

@@ -137,10 +137,17 @@ async def upstream() -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def state(app: Starlette, upstream: str) -> AsyncIterator[dict[str, Any]]:
+async def opened(app: Starlette, upstream: str) -> AsyncIterator[dict[str, Any]]:
     """What the lifespan of the application opens."""
     async with app.router.lifespan_context(app) as state:
         yield dict(state or {})
+
+
+@pytest.fixture
+async def state(opened: dict[str, Any]) -> dict[str, Any]:
+    """`opened`, over empty tables."""
+    await empty_tables(opened["database"])
+    return opened
 
 
 @pytest.fixture(scope="session")
@@ -188,7 +195,7 @@ def check_response(app: Starlette, document: dict[str, Any], response: httpx.Res
 async def client(
     app: Starlette, state: dict[str, Any], document: dict[str, Any]
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application in this process, over empty tables; checks each answer."""
+    """Calls the application in this process, with `state`; checks each answer."""
 
     async def app_with_state(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "state": state.copy()}, receive, send)
@@ -197,7 +204,6 @@ async def client(
         await response.aread()
         check_response(app, document, response)
 
-    await empty_tables(state["database"])
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app_with_state),
         base_url="http://test",
@@ -207,8 +213,9 @@ async def client(
 
 
 async def empty_tables(database: Database) -> None:
-    names = """SELECT string_agg(quote_ident(tablename), ', ')
+    names = """SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
                  FROM pg_tables
-                WHERE schemaname = current_schema AND tablename <> 'alembic_version'"""
+                WHERE schemaname !~ '^(pg_|information_schema|chassis_tests)'
+                  AND tablename <> 'alembic_version'"""
     if tables := await database.fetch_val(names):
         await database.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")

@@ -1,4 +1,5 @@
 import asyncio
+import codecs
 import gzip
 import re
 import time
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from {{ cookiecutter.__package }}.chassis import upstream as upstreams
 from {{ cookiecutter.__package }}.chassis.download import run_to_completion
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
 from {{ cookiecutter.__package }}.chassis.upstream import (
@@ -77,6 +79,36 @@ async def test_slow_answer_may_take_all_the_seconds_of_its_call() -> None:
         with pytest.raises(HTTPException) as raised:
             await fetch_json(client, url, timeout=0.1)
     assert raised.value.status_code == 504
+
+
+async def test_longer_timeout_is_that_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`timeout` is what users of httpx give; what is not longer, as None, lifts no limit."""
+    monkeypatch.setattr(upstreams, "CALL_TIMEOUT", 0.1)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+    async with answer_with(b"", head + b"1", pause=0.5) as url, open_client() as client:
+        assert await fetch_json(client, url, timeout=3) == 1
+        with pytest.raises(HTTPException) as raised:
+            await fetch_json(client, url, timeout=None)
+    assert raised.value.status_code == 504
+
+
+async def test_json_may_begin_with_a_byte_order_mark() -> None:
+    """https://www.rfc-editor.org/rfc/rfc8259#section-8.1"""
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    async with answer_with(head, codecs.BOM_UTF8 + b"[1]") as url, open_client() as client:
+        assert await fetch_json(client, url) == [1]
+
+
+async def test_any_client_asks_for_what_is_read() -> None:
+    """The encodings that httpx asks for are not; an owner's own choice is passed on."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse(Request(scope).headers["accept-encoding"])(scope, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(answer)) as client:
+        assert await fetch_json(client, "http://test/") == "gzip"
+        own = {"Accept-Encoding": "identity"}
+        assert await fetch_json(client, "http://test/", headers=own) == "identity"
 
 
 async def test_wrong_url_is_502() -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 from alembic.util import CommandError
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, MetaData, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +28,16 @@ TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('alembic'))")
 TRY_AGAIN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 logger = logging.getLogger(__name__)
+
+
+def compare_schemas(metadata: MetaData) -> dict[str, Any]:
+    """Options of Alembic's context, which would look for tables in the default schema alone."""
+    schemas = {table.schema for table in metadata.tables.values()} | {None}
+
+    def include(name: str | None, kind: str, _: object) -> bool:
+        return kind != "schema" or name in schemas
+
+    return {"include_schemas": True, "include_name": include}
 
 
 async def run(url: str, migrate: Callable[[Connection], None]) -> None:

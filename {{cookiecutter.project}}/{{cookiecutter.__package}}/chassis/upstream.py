@@ -1,6 +1,7 @@
 """The shared HTTP client, and the one way to call upstreams with it."""
 
 import asyncio
+import codecs
 import logging
 import os
 import re
@@ -51,7 +52,6 @@ def open_client() -> httpx.AsyncClient:
     try:
         return httpx.AsyncClient(
             http2=True,
-            headers={"Accept-Encoding": "gzip"},
             timeout=httpx.Timeout(5.0, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT),
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
             mounts={"http://example": httpx.ASGITransport(example)},
@@ -70,21 +70,25 @@ async def call_upstream(
     url: str,
     *,
     expected: Container[int] = range(200, 300),
-    seconds: float = CALL_TIMEOUT,
+    seconds: float | None = None,
     **options: Any,
 ) -> httpx.Response:
     """The whole response, of an `expected` status; `options` are those of httpx's `request`.
 
-    It takes `seconds` at most. Raises `HTTPException`: 502 where the URL is wrong, or the upstream
-    fails, or answers another status or too much, 503 where too many calls are under way, 504 where
-    it is too slow.
+    It takes `seconds` at most: else 10, or a longer `timeout`. Raises `HTTPException`: 502 where
+    the URL is wrong, or the upstream fails, or answers another status or too much, 503 where too
+    many calls are under way, 504 where it is too slow.
     """
+    if seconds is None:
+        seconds = max(CALL_TIMEOUT, httpx.Timeout(options.get("timeout")).read or 0)
     timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT, pool=POOL_TIMEOUT)
     sending = {name: options.pop(name) for name in [*options] if name in SENDING}
     host = "with a wrong URL"
     try:
         request = client.build_request(method, url, **{"timeout": timeout} | options)
         host = request.url.host
+        if request.headers.get("Accept-Encoding") == client.headers.get("Accept-Encoding"):
+            request.headers["Accept-Encoding"] = "gzip"  # All that `receive` reads.
         response = await run_to_completion(send(client, request, seconds, sending))
     except httpx.PoolTimeout:
         raise HTTPException(503, "Too many upstream calls", {"Retry-After": "1"}) from None
@@ -130,7 +134,7 @@ async def fetch_json(
     """The JSON that `call_upstream` gets, of any shape. Raises as that does; no JSON is 502."""
     response = await call_upstream(client, method, url, **options)
     try:
-        return msgspec.json.decode(response.content)
+        return msgspec.json.decode(response.content.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         logger.warning("The upstream %s answered no JSON", response.url.host)
         raise HTTPException(502, "The upstream answered no JSON") from None
