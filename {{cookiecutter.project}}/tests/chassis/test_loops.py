@@ -97,7 +97,7 @@ async def test_failure_after_a_loop_does_not_undo_what_was_written_in_it(
 
 
 async def test_connection_is_free_for_other_queries_in_its_loop(database: Database) -> None:
-    async with asyncio.timeout(2), database.connection() as connection:
+    async with asyncio.timeout(10), database.connection() as connection:
         async for row in connection.iterate("SELECT generate_series(1, :last) AS n", {"last": 3}):
             await connection.execute("INSERT INTO written VALUES (:n)", {"n": row.n})
     assert await database.fetch_val("SELECT sum(n) FROM written") == 6
@@ -122,8 +122,8 @@ async def test_end_of_a_loop_after_a_failed_query_is_an_error(database: Database
         async for _ in database.iterate(NUMBERS):
             await database.execute(INSERT)
             with suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await database.execute("SELECT pg_sleep(1)")
+                async with asyncio.timeout(0.5):
+                    await database.execute("SELECT pg_sleep(5)")
             break
 
     with pytest.raises(asyncpg.InFailedSQLTransactionError):

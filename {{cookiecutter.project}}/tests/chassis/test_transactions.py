@@ -117,12 +117,12 @@ async def divide_on_the_raw_connection(database: Database) -> None:
 
 
 async def take_too_long(database: Database) -> None:
-    async with asyncio.timeout(0.05):
-        await database.execute("SELECT pg_sleep(1)")
+    async with asyncio.timeout(0.5):
+        await database.execute("SELECT pg_sleep(5)")
 
 
 async def take_too_long_for_asyncpg(database: Database) -> None:
-    await database.connection().raw_connection.execute("SELECT pg_sleep(1)", timeout=0.05)
+    await database.connection().raw_connection.execute("SELECT pg_sleep(5)", timeout=0.5)
 
 
 FAILURES = [divide, divide_on_the_raw_connection, take_too_long, take_too_long_for_asyncpg]
@@ -149,8 +149,9 @@ async def test_commit_after_a_failed_query_is_an_error(
 async def test_commit_after_a_failed_query_gives_the_connection_back(database: Database) -> None:
     with pytest.raises(asyncpg.InFailedSQLTransactionError):
         await pass_over(database, divide)
-    await asyncio.sleep(0.1)
-    assert len(database.pool.places.idle) == len(database.pool.connections)
+    async with asyncio.timeout(10):
+        while len(database.pool.places.idle) < len(database.pool.connections):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_commit_of_the_orm_after_a_failed_query_is_an_error(database_url: str) -> None:
