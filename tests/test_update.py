@@ -364,8 +364,8 @@ def change_chassis(template: Path) -> None:
     """Changes each module of the chassis and its tests; adds one, renames one, deletes one."""
     chassis, tests = template / PACKAGE / "chassis", template / SERVICE / "tests/chassis"
     move_function(chassis / "casts.py", "check", chassis / "checks.py")
-    moved = "from .casts import accepts, port\nfrom .checks import check"
-    edit(chassis / "addresses.py", "from .casts import accepts, check, port", moved)
+    moved = "from .casts import Refused, accepts, port\nfrom .checks import check"
+    edit(chassis / "addresses.py", "from .casts import Refused, accepts, check, port", moved)
     (chassis / "routes.py").rename(chassis / "route_paths.py")
     (chassis / "telemetry.py").unlink()
     (tests / "test_telemetry.py").unlink()
