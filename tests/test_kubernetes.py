@@ -20,7 +20,7 @@ OLDEST = 30  # of 1.x, as the kustomization says
 VERSIONS = range(OLDEST, int(kubernetes_validate.latest_version().split(".")[1]) + 1)
 POSTGRES_CONNECTIONS = 100 - 3  # max_connections, superuser_reserved_connections
 BODIES = 900  # fewer than files that a process may open on most machines
-READ_AHEAD = 300  # KiB that the server keeps of a connection
+READ_AHEAD = 450  # KiB that the server keeps of a connection
 Manifest = dict[str, Any]
 
 __all__ = ["figure"]
