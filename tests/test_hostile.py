@@ -90,7 +90,8 @@ APPLICATION: dict[str, tuple[bytes, int]] = {
     # Headers
     "obsolete line folding": (get("/livez", "A: a", " b"), 200),
     "bytes above ASCII in a header": (get("/livez", "A: \xe9\xff"), 200),
-    "10000 headers": (get("/livez", *["A: a"] * 10000), 200),
+    # Below 16 KiB: Hypercorn takes more of them only where they come at once.
+    "2000 headers": (get("/livez", *["A: a"] * 2000), 200),
     "empty Host": (request("GET", "/nothing", "Host:", CLOSE), 404),
     "Host with a bracket": (request("GET", "/nothing", "Host: [", CLOSE), 404),
     "Host of odd bytes": (request("PUT", "/users", "Host: a b@\xff/?#", CLOSE), 405),
