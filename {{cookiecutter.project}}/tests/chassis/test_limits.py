@@ -258,7 +258,7 @@ async def test_stream_that_never_waits_lets_the_loop_run(listens: bool) -> None:
     app = StreamingResponse(produce()) if listens else send_for_ever
     await call(app, body(b""), END, takes=1 << 30, goes_after=0.3)
     turning.cancel()
-    assert turns > 100
+    assert turns > 10
 
 
 @pytest.mark.parametrize("type_", [b"text/event-stream", b"text/event-stream; charset=utf-8"])
