@@ -125,7 +125,7 @@ def server(
 
 
 @contextmanager
-def serve(server: tuple[str, Path], postgres: Postgres, **settings: str) -> Iterator[Service]:
+def running(server: tuple[str, Path], postgres: Postgres, **settings: str) -> Iterator[Service]:
     """Runs the documented command on a free port until the block ends."""
     name, project = server
     port = free_port()
@@ -210,7 +210,7 @@ def test_server(server: tuple[str, Path], postgres: Postgres, table: Table) -> N
     notes.write_text("")
     column = table.setdefault(name, {})
     with (
-        serve(server, postgres, ROOT_PATH="/shop") as service,
+        running(server, postgres, ROOT_PATH="/shop") as service,
         httpx.Client(base_url=service.url, timeout=30) as client,
     ):
         assert get_status(service, "/accept/5") == 202
@@ -299,7 +299,7 @@ def test_worker_dies(server: tuple[str, Path], postgres: Postgres) -> None:
     name, _ = server
     if name == "Daphne":
         return  # One process, which is all there is.
-    with serve(server, postgres) as service:
+    with running(server, postgres) as service:
         workers = wait_for_workers(service, postgres, set())
         assert len(workers) == 4
         dead = workers.pop()

@@ -359,7 +359,7 @@ async def test_handler_that_asks_is_told_that_its_client_has_gone() -> None:
 async def test_handler_that_asks_no_more_ends_when_its_client_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watched, "ASKED", 0.3)
+    monkeypatch.setattr(watched, "LISTEN_GRACE", 0.3)
 
     async def ask_once(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -95,10 +95,6 @@ class BoundedBody:
         while not (self.accepted or self.client_gone):
             await self.read_part()
 
-    def accept(self, body: bytes) -> None:
-        self.body = body
-        self.accepted = time.monotonic()
-
     def refuse(self, status: int, detail: str) -> HTTPException:
         """An error after which the connection is closed, where the protocol lets an answer say so.
 

@@ -125,7 +125,7 @@ def encode_json(value: Any) -> bytes:
 
 
 @lru_cache(8)
-def share(names: frozenset[str]) -> frozenset[str]:
+def intern(names: frozenset[str]) -> frozenset[str]:
     """One for all connections, by which queries are remembered."""
     return names
 
@@ -133,7 +133,7 @@ def share(names: frozenset[str]) -> frozenset[str]:
 async def set_up(connection: Connection) -> None:
     """Objects in Python are json and jsonb in SQL, and the other way round."""
     rows = await connection.fetch(FUNCTIONS)
-    connection.functions = share(frozenset(name for (name,) in rows))
+    connection.functions = intern(frozenset(name for (name,) in rows))
     options: dict[str, Any] = {"schema": "pg_catalog", "format": "binary"}
     await connection.set_type_codec(
         "json", encoder=encode_json, decoder=msgspec.json.decode, **options

@@ -35,7 +35,7 @@ def load_certificate(context: ssl.SSLContext, given: dict[str, str]) -> None:
         try:
             # Without a password OpenSSL would ask at the terminal for one.
             context.load_cert_chain(file, given.get("sslkey"), given.get("sslpassword", ""))
-        except (ssl.SSLError, OSError):
+        except OSError:
             raise ValueError("sslcert and sslkey cannot be loaded together") from None
 
 

@@ -54,7 +54,7 @@ class RequestInFlight(WatchedClient):
         """
         if now > self.start + WATCH_AFTER:
             self.use_route_limits()
-        self.check_asking(now)
+        self.check_listener(now)
         if self.response_complete or (self.client_gone and self.response_start):
             self.alone_since = self.alone_since or now
             seconds = self.bounds.background_timeout

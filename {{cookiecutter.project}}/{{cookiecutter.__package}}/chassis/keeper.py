@@ -1,6 +1,6 @@
 """A process that keeps one PostgreSQL running for as long as somebody uses it.
 
-`embedded.py` starts it as a script, with the standard library alone. The server is its child, the
+`postgres.py` starts it as a script, with the standard library alone. The server is its child, the
 only process that it signals. A user that is killed gives its lock back, and so ends its use.
 """
 

@@ -81,7 +81,7 @@ class Limits:
                 if lengths or scope["http_version"] not in {"1.0", "1.1"}:
                     await request.read_body()
                 else:  # There is none: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
-                    request.accept(b"")
+                    request.body, request.accepted = b"", request.start
                 if counted and self.drain.in_flight > self.max_in_flight:
                     raise too_many()
                 if lengths == LENGTHS:

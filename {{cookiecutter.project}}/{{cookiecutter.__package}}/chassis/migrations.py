@@ -71,7 +71,7 @@ async def run(url: str, migrate: Callable[[Connection], None]) -> None:
 
 
 def set_limits(connection: Connection) -> None:
-    """At the begin of each transaction, below SQLAlchemy, for which it has not begun yet."""
+    """At the beginning of each transaction, below SQLAlchemy, for which it has not begun yet."""
     cursor = connection.connection.cursor()
     cursor.execute(LIMITS)
     cursor.close()

@@ -30,7 +30,7 @@ CALL = re.compile(r'(\w+)"?\s*\(')
 
 
 @lru_cache(1000)
-def changes_session(sql: str, functions: Container[str] = ()) -> bool:
+def changes_session(sql: str, functions: Container[str]) -> bool:
     """Whether it may: by itself, or in one of the `functions`, whose names are in lower case."""
     called = any(name.lower() in functions for name in CALL.findall(sql)) if functions else False
     return called or bool(SESSION.search(sql))

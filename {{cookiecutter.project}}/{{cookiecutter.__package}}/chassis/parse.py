@@ -57,7 +57,7 @@ def parse_parameters(
     return msgspec.structs.asdict(convert_texts(query | path, model, "query", path))
 
 
-def parse_query(query_string: bytes, lists: Container[str] = ()) -> dict[str, Any]:
+def parse_query(query_string: bytes, lists: Container[str]) -> dict[str, Any]:
     """https://url.spec.whatwg.org/#urlencoded-parsing, but UTF-8 only, and each name once.
 
     Those in `lists` may be repeated.

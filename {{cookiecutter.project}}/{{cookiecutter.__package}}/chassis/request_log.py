@@ -39,27 +39,8 @@ class RequestLog:
         try:
             await self.app(scope, receive, note_status)
         finally:
-            self.log(scope, status, time.perf_counter() - start)
-
-    def log(self, scope: Scope, status: int | None, seconds: float) -> None:
-        """Past `logging`, whose record alone would take as long as all the rest of the request.
-
-        Requests that end together are written together, when the event loop comes round.
-        """
-        # The template of the path, not the path: what is in it may be private, and is a label.
-        route = find_template(scope)
-        milliseconds = int(seconds * 10_000) / 10
-        line = format_event(
-            "info",
-            f"{scope['method']} {route or '-'} {status or 0} in {milliseconds} ms",
-            method=scope["method"],
-            route=route,
-            status=status,
-            milliseconds=milliseconds,
-            protocol=f"HTTP/{scope['http_version']}",
-            client=(scope.get("client") or [None])[0],
-        )
-        self.append(line)
+            method = scope["method"]
+            self.log(scope, start, method, status, method=method, status=status)
 
     async def log_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """At its end, with its code, or the status with which it was refused."""
@@ -86,24 +67,35 @@ class RequestLog:
         try:
             await self.app(scope, note_received, note_sent)
         finally:
-            route = find_template(scope)
-            milliseconds = int((time.perf_counter() - start) * 10_000) / 10
-            received, sent = seen["websocket.receive"], seen["websocket.send"]
-            messages = f"{received} messages received, {sent} sent"
-            line = format_event(
-                "info",
-                f"WEBSOCKET {route or '-'} {code or 0} in {milliseconds} ms, {messages}",
-                route=route,
-                code=code,
-                milliseconds=milliseconds,
-                received=received,
-                sent=sent,
-                protocol=f"HTTP/{scope.get('http_version', '1.1')}",
-                client=(scope.get("client") or [None])[0],
-            )
-            self.append(line)
+            counts = {"received": seen["websocket.receive"], "sent": seen["websocket.send"]}
+            more = f", {counts['received']} messages received, {counts['sent']} sent"
+            self.log(scope, start, "WEBSOCKET", code, more, code=code, **counts)
 
-    def append(self, line: bytes) -> None:
+    def log(
+        self,
+        scope: Scope,
+        start: float,
+        kind: str,
+        result: int | None,
+        more: str = "",
+        **fields: object,
+    ) -> None:
+        """Past `logging`, whose record alone would take as long as all the rest of the request.
+
+        Requests that end together are written together, when the event loop comes round.
+        """
+        milliseconds = int((time.perf_counter() - start) * 10_000) / 10
+        # The template of the path, not the path: what is in it may be private, and is a label.
+        route = find_template(scope)
+        line = format_event(
+            "info",
+            f"{kind} {route or '-'} {result or 0} in {milliseconds} ms{more}",
+            route=route,
+            milliseconds=milliseconds,
+            protocol=f"HTTP/{scope.get('http_version', '1.1')}",
+            client=(scope.get("client") or [None])[0],
+            **fields,
+        )
         if not self.lines:
             asyncio.get_running_loop().call_soon(self.write)
         self.lines.append(line)

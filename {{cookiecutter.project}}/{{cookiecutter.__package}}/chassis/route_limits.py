@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .layers import find_layers
 from .routes import match_routes, walk_routes
 
-Limits = dict[str, Any]
+Overrides = dict[str, Any]
 
 BODY_TIMEOUT = 10.0  # seconds
 NAMES = ("max_body_size", "body_timeout", "request_timeout", "stream")
@@ -38,11 +38,11 @@ class RouteLimits:
         await self.app(scope, receive, send)
 
 
-def map_limits(routes: Iterable[BaseRoute]) -> dict[int, Limits]:
+def map_limits(routes: Iterable[BaseRoute]) -> dict[int, Overrides]:
     """What is set for a route, by its `id`; the innermost comes first."""
-    found: dict[int, Limits] = {}
+    found: dict[int, Overrides] = {}
     for _, route, above in walk_routes(routes):
-        own: Limits = {}
+        own: Overrides = {}
         for layer in find_layers(*above, route):
             if isinstance(layer, RouteLimits | RequestBodyLimitMiddleware):
                 given = {name: getattr(layer, name, None) for name in NAMES}
@@ -53,11 +53,11 @@ def map_limits(routes: Iterable[BaseRoute]) -> dict[int, Limits]:
 
 
 @lru_cache(maxsize=8)
-def map_application(app: Starlette) -> dict[int, Limits]:
+def map_application(app: Starlette) -> dict[int, Overrides]:
     return map_limits(app.routes)
 
 
-def find_limits(app: Starlette, scope: Scope) -> Limits:
+def find_limits(app: Starlette, scope: Scope) -> Overrides:
     """Those of the route that takes the request, or will take it."""
     if limits := map_application(app):
         for _, route in match_routes(app.routes, scope):
@@ -69,5 +69,5 @@ def find_limits(app: Starlette, scope: Scope) -> Limits:
 def find_longest(app: Starlette, request_timeout: float) -> float:
     """Seconds until an answer must begin, with those of the body, on the route that has most."""
     timeouts = {"body_timeout": BODY_TIMEOUT, "request_timeout": request_timeout}
-    every: list[Limits] = [{}, *map_application(app).values()]
+    every: list[Overrides] = [{}, *map_application(app).values()]
     return max(float(sum((timeouts | each)[name] for name in timeouts)) for each in every)

@@ -10,9 +10,9 @@ from starlette.types import Message, Send
 from .bounded_body import BoundedBody
 from .bounds import InFlight
 
-BREATH = 0.001  # seconds that a stream may keep the loop to itself: servers need not suspend it
-HEARD = 1.0  # seconds for whoever listens to end what still sends to a client that has gone
-ASKED = 5.0  # seconds from then until an application that has asked before asks again
+YIELD_AFTER = 0.001  # seconds a stream may keep the loop to itself: servers need not suspend it
+DISCONNECT_GRACE = 1.0  # seconds for whoever listens to end what sends to a client that has gone
+LISTEN_GRACE = 5.0  # seconds until an application that has listened before listens again
 
 
 class WatchedClient(InFlight, BoundedBody):
@@ -23,13 +23,12 @@ class WatchedClient(InFlight, BoundedBody):
     response_start: Message | None = None
     response_ends = False  # its last part is being sent
     response_complete = False
-    breathed = 0.0  # when the loop last ran while it sent
+    yielded_at = 0.0  # when the loop last ran while it sent
     sender: asyncio.Task[Any] | None = None
     given_up: int | None = None  # where its client is: how often the sender was cancelled before
-    listening = 0  # calls of `receive` that wait for the client to go
-    asks = False  # whether there was one
-    told = False  # that the client has gone
-    gone_since = 0.0  # when the check first saw that
+    listens = False  # It has called `receive` after the body: for the disconnect.
+    disconnect_received = False  # by the application
+    gone_since = 0.0  # when the check first saw that the client had gone
     watcher: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
@@ -39,22 +38,18 @@ class WatchedClient(InFlight, BoundedBody):
             try:
                 body = await self.read_part()
             except ClientDisconnect:
-                self.told = True
+                self.disconnect_received = True
                 return {"type": "http.disconnect"}
             if self.is_large():
                 await self.drop_rest()
                 raise self.too_large()
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": not self.accepted}
-        self.asks = True
+        self.listens = True
         # Else at once: `is_disconnected` hears nothing that it would have to wait for.
         if not (self.client_gone or self.watch().done()):
-            self.listening += 1
-            try:
-                await asyncio.wait([self.watch()])
-            finally:
-                self.listening -= 1
-        self.told = True
+            await asyncio.wait([self.watch()])
+        self.disconnect_received = True
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -69,7 +64,7 @@ class WatchedClient(InFlight, BoundedBody):
                 kind == "http.response.body" and not goes_on
             )
             if goes_on:
-                await self.breathe()
+                await self.yield_to_loop()
         if self.client_gone and kind != "http.response.start":
             self.response_complete = self.response_ends
             return
@@ -86,13 +81,13 @@ class WatchedClient(InFlight, BoundedBody):
         self.sending = False
         self.response_complete = self.response_ends
 
-    async def breathe(self) -> None:
+    async def yield_to_loop(self) -> None:
         """Lets the loop run, and ends what goes on without its client."""
         if self.client_gone:
-            await asyncio.sleep(HEARD)
+            await asyncio.sleep(DISCONNECT_GRACE)
             raise ClientDisconnect
-        if (now := time.monotonic()) > self.breathed + BREATH:
-            self.breathed = now
+        if (now := time.monotonic()) > self.yielded_at + YIELD_AFTER:
+            self.yielded_at = now
             await asyncio.sleep(0)
 
     def give_up(self) -> None:
@@ -109,17 +104,17 @@ class WatchedClient(InFlight, BoundedBody):
         return self.watcher
 
     async def wait_for_disconnect(self) -> None:
-        """Where the application asks it is told; else it is cancelled."""
+        """Where the application listens it is told; else it is cancelled."""
         while (await self.receive_more())["type"] != "http.disconnect":
             pass
         if not self.response_ends:
             self.client_gone = True
-            if not self.asks:
+            if not self.listens:
                 self.cancel(ClientDisconnect())
 
-    def check_asking(self, now: float) -> None:
-        """Cancels what has asked whether its client has gone, and does not any more."""
-        if self.client_gone and not (self.told or self.listening or self.response_ends):
+    def check_listener(self, now: float) -> None:
+        """Cancels what has listened for its client to go, and does not any more."""
+        if self.client_gone and not (self.disconnect_received or self.response_ends):
             self.gone_since = self.gone_since or now
-            if now > self.gone_since + ASKED:
+            if now > self.gone_since + LISTEN_GRACE:
                 self.cancel(ClientDisconnect())

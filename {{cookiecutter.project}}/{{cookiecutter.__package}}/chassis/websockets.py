@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.status import WS_1000_NORMAL_CLOSURE, WS_1011_INTERNAL_ERROR, WS_1012_SERVICE_RESTART
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
@@ -15,8 +16,6 @@ from .bounds import Bounds
 from .drain import Cut, Drain
 from .watched_websocket import WatchedWebSocket
 
-# https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number
-NORMAL, FAILED, RESTART = 1000, 1011, 1012
 END_TIMEOUT = 1.0  # seconds for the application to end after its WebSocket
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class WebSocketInFlight(WatchedWebSocket):
     """What limits and a drain do to a WebSocket; `receive` and `send` are its application's."""
 
     ended_since = 0.0  # when the check first saw that it was closed
-    watcher: asyncio.Task[None] | None = None  # that closes it
+    closing: asyncio.Task[None] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: Bounds) -> None:
         self.task = asyncio.current_task()
@@ -39,7 +38,7 @@ class WebSocketInFlight(WatchedWebSocket):
 
     async def run(self, app: ASGIApp) -> None:
         """What fails is logged here, not a second time by the server."""
-        code = NORMAL
+        code = WS_1000_NORMAL_CLOSURE
         try:
             await self.own(app(self.scope, self.receive, self.send))
             if not (self.accepted or self.closed):
@@ -48,7 +47,7 @@ class WebSocketInFlight(WatchedWebSocket):
             if not self.cancelled_by or not self.task:
                 raise
             self.task.uncancel()
-            code = RESTART
+            code = WS_1012_SERVICE_RESTART
             if isinstance(self.cancelled_by, Cut):
                 logger.error("%s", self.cancelled_by)
         except (ClientDisconnect, WebSocketDisconnect):
@@ -57,7 +56,7 @@ class WebSocketInFlight(WatchedWebSocket):
             known = isinstance(error, HTTPException) and not self.accepted
             if not known:
                 logger.exception("A WebSocket failed")
-                code = FAILED
+                code = WS_1011_INTERNAL_ERROR
             if not (self.accepted or self.closed):
                 await self.refuse(error if isinstance(error, HTTPException) else errors.FAILED)
         if self.accepted or self.cancelled_by:
@@ -69,7 +68,7 @@ class WebSocketInFlight(WatchedWebSocket):
         if "websocket.http.response" in (self.scope.get("extensions") or {}):
             await errors.answer(error)(self.scope, self.receive, self.send_on)
         else:
-            await self.close(NORMAL)  # Before it is accepted, it is a 403.
+            await self.close(WS_1000_NORMAL_CLOSURE)  # Before it is accepted, it is a 403.
 
     async def close(self, code: int) -> None:
         if not self.closed:
@@ -103,7 +102,7 @@ class WebSocketInFlight(WatchedWebSocket):
             if drain.over or now > self.start + self.bounds.request_timeout:
                 self.cancel(Cut("A WebSocket was not accepted in time"))
         elif drain.started:
-            self.watcher = self.watcher or asyncio.create_task(self.close(RESTART))
+            self.closing = self.closing or asyncio.create_task(self.close(WS_1012_SERVICE_RESTART))
         elif self.sending:
             self.check_sending(now)
         elif now > self.start + END_TIMEOUT:
