@@ -110,7 +110,11 @@ async def test_error_of_a_task_group_may_have_a_handler_that_blocks() -> None:
 
 
 @pytest.mark.parametrize("key", [500, Exception])
-async def test_handler_of_every_error_is_the_owners(key: Any) -> None:
+async def test_handler_of_every_error_is_the_owners(
+    key: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers, and each is logged, those of a task group as one."""
+
     async def answer_teapot(request: Request, error: Exception) -> Response:
         return Response(f"{request.url.path}: {error!r}", 418)
 
@@ -118,7 +122,11 @@ async def test_handler_of_every_error_is_the_owners(key: Any) -> None:
         raise KeyError("lost")
 
     app = Starlette(
-        routes=[Route("/fail", fail_at_once), Route("/refuse", refuse)],
+        routes=[
+            Route("/fail", fail_at_once),
+            Route("/refuse", refuse),
+            Route("/together", raise_together),
+        ],
         middleware=[Middleware(ErrorResponses)],
         exception_handlers=errors.handlers | {key: answer_teapot},
     )
@@ -127,6 +135,8 @@ async def test_handler_of_every_error_is_the_owners(key: Any) -> None:
         failed = await client.get("/fail")
         assert (failed.status_code, failed.text) == (418, "/fail: KeyError('lost')")
         assert (await client.get("/refuse")).status_code == 503
+        assert (await get_alone(client, "/together?fault")).status_code == 418
+    assert len(caplog.records) == 2
 
 
 async def test_handler_of_every_error_may_fail(caplog: pytest.LogCaptureFixture) -> None:

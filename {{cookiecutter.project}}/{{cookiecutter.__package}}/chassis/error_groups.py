@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -37,13 +37,18 @@ def leaves(error: Exception) -> Iterator[Exception]:
         yield error
 
 
+def find_handler(handlers: Mapping[Any, Any], error: Exception) -> Any:
+    """That of its class, or None: that of `Exception` is for what is logged as a failure."""
+    classes = type(error).__mro__
+    return next((handlers[c] for c in classes if c in handlers and c is not Exception), None)
+
+
 async def group_error(request: Request, error: Exception) -> Response:
     """The answer to the first of them, where each has one; else raises the group."""
-    known = request.app.exception_handlers
-    found = [[known[cls] for cls in type(leaf).__mro__ if cls in known] for leaf in leaves(error)]
+    found = [find_handler(request.app.exception_handlers, leaf) for leaf in leaves(error)]
     if not all(found):
         raise error
-    return await call_handler(found[0][0], request, next(leaves(error)))
+    return await call_handler(found[0], request, next(leaves(error)))
 
 
 async def call_handler(handler: Callable[..., Any], request: Request, error: Exception) -> Response:

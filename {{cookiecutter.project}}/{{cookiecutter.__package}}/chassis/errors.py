@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .error_groups import group_error, try_handler
+from .error_groups import find_handler, group_error, try_handler
 from .routes import match_routes
 
 logger = logging.getLogger(__name__)
@@ -106,8 +106,8 @@ async def respond(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return answer(error)
     own = request.app.exception_handlers if "app" in request.scope else {}
-    known = [own[cls] for cls in type(error).__mro__ if cls in own and cls is not Exception]
-    if known and (response := await try_handler(known[0], request, error)):
+    known = find_handler(own, error)
+    if known and (response := await try_handler(known, request, error)):
         return response
     logger.error("The request failed", exc_info=error)
     handler = own.get(500) or own.get(Exception)
