@@ -56,6 +56,12 @@ async def delete_told(request: Request[Any]) -> Gone:
 
 
 @endpoint()
+async def create_named(request: Request[Any]) -> Created[Pair]:
+    """Create what has a name"""
+    return Created(Pair(), "/pairs/日本 a\n%20b?c=d")
+
+
+@endpoint()
 async def create(request: Request[Any]) -> Created[Pair]:
     """Create"""
     return Created(Pair(), "/pairs/1", {"Link": "</pairs>"})
@@ -124,6 +130,7 @@ pairs = [
     Route("/delete", delete, methods=["DELETE"]),
     Route("/delete-told", delete_told, methods=["DELETE"]),
     Route("/create", create, methods=["POST"]),
+    Route("/create-named", create_named, methods=["POST"]),
     Route("/accept", accept, methods=["POST"]),
     Route("/brew", brew),
     Route("/read", read, methods=["GET", "POST"]),
@@ -157,6 +164,11 @@ async def test_204_may_have_headers(client: httpx.AsyncClient) -> None:
 async def test_created_has_other_headers_besides(client: httpx.AsyncClient) -> None:
     response = await client.post("/create")
     assert (response.status_code, response.headers["link"]) == (201, "</pairs>")
+
+
+async def test_location_is_quoted_once(client: httpx.AsyncClient) -> None:
+    response = await client.post("/create-named")
+    assert response.headers["location"] == "/pairs/%E6%97%A5%E6%9C%AC%20a%0A%20b?c=d"
 
 
 @pytest.mark.parametrize("path", ["/create", "/below/create"])

@@ -45,6 +45,11 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
     roles: list[str] = []
 
 
+class Stock(msgspec.Struct):
+    amounts: dict[int, int]
+    name: str
+
+
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
     title: str
     file: UploadFile
@@ -217,6 +222,17 @@ async def read_optional(
 
 
 @endpoint()
+async def answer_shared(request: Request[Any], form: Annotated[Login, Form()]) -> Response:
+    """Answer the same to all"""
+    return shared
+
+
+@endpoint()
+async def stock(request: Request[Any], body: Stock) -> None:
+    """Stock"""
+
+
+@endpoint()
 async def log_in_optionally(
     request: Request[Any], form: Annotated[Login, Form] | None = None
 ) -> str | None:
@@ -232,7 +248,9 @@ async def keep_optionally(
     return len(content or b"")
 
 
+shared = Response("ok")
 functions = [log_in, upload, upload_and_go, count, perhaps, patch, order, keep, note, label]
+functions += [answer_shared, stock]
 functions += [log_in_optionally, keep_optionally, fill_in, agree, price, gather, distinguish]
 app = Starlette(
     routes=[
@@ -256,6 +274,16 @@ async def find_places(path: str, method: str = "POST", **options: Any) -> set[tu
     answer = await ask(path, method, **options)
     assert answer.status_code == 422, answer.text
     return {(each["location"], each["field"]) for each in answer.json()["errors"]}
+
+
+async def test_response_of_a_form_may_be_sent_again() -> None:
+    assert (await ask("/answer_shared", data={"name": "Ada"})).text == "ok"
+    assert shared.background is None
+
+
+async def test_number_as_a_key_is_no_violation() -> None:
+    body = {"amounts": {"1": 2}, "name": 5}
+    assert await find_places("/stock", json=body) == {("body", "name")}
 
 
 async def test_header_and_cookie() -> None:

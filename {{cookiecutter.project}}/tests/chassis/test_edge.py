@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from {{ cookiecutter.__package }}.chassis.edge import Hosts, SecurityHeaders
@@ -183,6 +185,15 @@ async def test_probe_below_the_root_path(path: str, status: int) -> None:
         assert (await client.get(f"http://10.0.0.9{path}")).status_code == status
 
 
+@pytest.mark.parametrize("path", ["/v1/one", "/shop/v1/one"])
+async def test_mount_below_the_root_path(path: str) -> None:
+    """Whether a proxy strips it or not."""
+    route = Route("/one", lambda request: PlainTextResponse(request.url.path))
+    app = Forwarded(Starlette(routes=[Mount("/v1", routes=[route])]), [], "/shop")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        assert (await client.get(f"http://test{path}")).text == "/shop/v1/one"
+
+
 async def answer_bare(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI needs no `headers`."""
     await send({"type": "http.response.start", "status": 204})
@@ -231,6 +242,13 @@ async def test_redirect_begins_with_the_root_path(location: str, sent: str) -> N
     """Whether a proxy strips it or not."""
     headers = await get_headers("http://test", app=RedirectResponse(location), root_path="/shop")
     assert headers["location"] == sent
+
+
+@pytest.mark.parametrize("root_path", ["", "/shop"])
+async def test_redirect_out_of_a_mount_is_not_below_it(root_path: str) -> None:
+    mounted = Starlette(routes=[Mount("/auth", RedirectResponse(f"http://test{root_path}/a"))])
+    headers = await get_headers("http://test/auth/x", app=mounted, root_path=root_path)
+    assert headers["location"] == f"{root_path}/a"
 
 
 async def test_header_of_the_application_is_not_doubled() -> None:

@@ -3,7 +3,7 @@ import re
 from decimal import Decimal
 from functools import wraps
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -23,6 +23,7 @@ from {{ cookiecutter.__package }}.chassis.endpoint import (
     endpoint,
 )
 from {{ cookiecutter.__package }}.chassis.errors import handlers
+from {{ cookiecutter.__package }}.chassis.markers import Media
 from {{ cookiecutter.__package }}.chassis.openapi import (
     build_document,
     build_routes,
@@ -391,6 +392,20 @@ def test_default_that_json_cannot_write_is_left_out() -> None:
 
 def test_method_that_openapi_does_not_know_is_left_out() -> None:
     assert describe_routes()["paths"]["/pets"].keys() == {"get", "post"}
+
+
+def test_bytes_are_in_base64_within_json_alone() -> None:
+    assert find_schemas(Annotated[bytes, Media("image/png")], "200") == {"image/png": {}}
+    assert find_schemas(bytes, "200")["application/json"]["contentEncoding"] == "base64"
+
+
+async def test_document_below_a_mount_has_its_prefix_once() -> None:
+    app = Starlette(routes=[Mount("/api", routes=[*ROUTES, *build_routes(DISTRIBUTION)])])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        document = (await client.get("/api/openapi.json")).json()
+    assert "servers" not in document
+    assert all(path.startswith("/api/") for path in document["paths"])
 
 
 async def test_document_is_served() -> None:

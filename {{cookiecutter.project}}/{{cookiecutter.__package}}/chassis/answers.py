@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar, Generic, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from starlette.background import BackgroundTask
@@ -15,6 +17,7 @@ from .body import is_json
 T = TypeVar("T")
 
 NO_BODY = {204, 205, 304}
+SAFE = ":/%#?=@[]!$&'()*+,;"  # in a URI, which may be quoted already
 ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -47,7 +50,7 @@ class Answer(Response, Generic[T]):
 
 
 class Created(Answer[T]):
-    """`location` is the path of what was made."""
+    """`location` is the path of what was made, quoted or not."""
 
     status = 201
     header_names = ("Location",)
@@ -59,6 +62,7 @@ class Created(Answer[T]):
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
+        location = quote(location, SAFE)
         super().__init__(content, {"Location": location, **(headers or {})}, background)
 
 
@@ -118,6 +122,7 @@ def finish(request: Request[Any], response: Response) -> Response:
 
 def close_after(request: Request[Any], response: Response) -> Response:
     """The response, after which the files of the request's form are closed, and after its task."""
+    response = copy(response)  # It may be sent again.
     background = response.background
 
     async def close() -> None:

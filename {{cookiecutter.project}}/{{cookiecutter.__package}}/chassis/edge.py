@@ -29,7 +29,8 @@ def relative_location(
     It begins with `root_path`, as Starlette makes it from a path that a proxy has cut short.
     """
     host = Headers(scope=scope).get("host", "")
-    root = scope.get("root_path", "").encode()
+    # `root_path` is that of a mount by now.
+    root = scope.get("app_root_path", scope.get("root_path", "")).encode()
     own = f"{scope.get('scheme', 'http')}://{host}/".encode("latin-1")
     for name, value in headers:
         if name.lower() == b"location" and value.startswith(own):

@@ -68,6 +68,9 @@ class Forwarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.root_path:
             scope["root_path"] = self.root_path
+            path = scope.get("path", "")
+            if path.startswith("/") and not f"{path}/".startswith(f"{self.root_path}/"):
+                scope["path"] = self.root_path + path  # A mount finds nothing in less.
         peer, *_ = scope.get("client") or [""]
         known = self.is_trusted(parse_address(peer)) if peer else self.unix
         if known and scope["type"] in {"http", "websocket"}:

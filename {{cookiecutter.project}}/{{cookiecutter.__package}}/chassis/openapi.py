@@ -125,7 +125,8 @@ def build_routes(distribution: str) -> list[Route]:
         return msgspec.json.encode(build_document(app, distribution, root_path))
 
     async def read_openapi(request: Request[Any]) -> Response:
-        content = encode_document(request.app, request.scope.get("root_path", ""))
+        root_path = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+        content = encode_document(request.app, root_path)
         return Response(content, media_type="application/json")
 
     return [Route("/openapi.json", read_openapi, include_in_schema=False)]

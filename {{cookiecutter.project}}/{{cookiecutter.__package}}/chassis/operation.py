@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from .body import is_json
 from .components import can_be_written
 from .errors import Problem, title
 from .results import Result
@@ -74,10 +75,10 @@ def describe_operation(
     if description.strip():
         described["description"] = description.strip()
     if operation.body:
-        content = {"schema": schema_of(operation.body.type)}
+        schema, types = schema_of(operation.body.type), operation.body.media_types
         described["requestBody"] = {
             "required": operation.body.default is msgspec.NODEFAULT,
-            "content": dict.fromkeys(operation.body.media_types, content),
+            "content": {each: {"schema": as_sent(schema, each)} for each in types},
         }
     if operation.security:
         described["security"] = [
@@ -127,7 +128,8 @@ def describe_results(results: Iterable[Result], method: str, schema_of: Describe
             continue
         response = responses.setdefault(str(status), {"description": title(status)})
         if media_type:
-            content, schema = response.setdefault("content", {}), schema_of(type_)
+            content = response.setdefault("content", {})
+            schema = as_sent(schema_of(type_), media_type)
             known = content.setdefault(media_type, {"schema": schema})
             known["schema"] = describe_either(known["schema"], schema)
         for name in headers:
@@ -135,6 +137,11 @@ def describe_results(results: Iterable[Result], method: str, schema_of: Describe
         if "ETag" in headers and method == "get":
             responses.setdefault("304", {"description": title(304)})
     return responses
+
+
+def as_sent(schema: Schema, media_type: str) -> Schema:
+    """Bytes are in base64 within JSON alone."""
+    return schema if is_json(media_type) or "contentEncoding" not in schema else {}
 
 
 def describe_either(known: Schema, other: Schema) -> Schema:

@@ -111,7 +111,7 @@ def find_descriptions(type_: Any) -> Iterator[str]:
 def find_fault(value: Any, type_: Any, strict: bool) -> str:
     """What msgspec says, or empty."""
     try:
-        converted = msgspec.convert(value, type_, strict=strict)
+        converted = msgspec.convert(value, type_, strict=strict, str_keys=strict)
     except REFUSED as error:
         return str(error)
     if is_finite(converted) if strict else is_exact(converted, value):
