@@ -50,7 +50,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionstart() -> None:
     """Migrations import the settings, which are complete by now."""
-    embedded.migrate(PROJECT, os.environ["DATABASE_URL"])
+    try:
+        embedded.migrate(PROJECT, os.environ["DATABASE_URL"])
+    except RuntimeError as error:
+        pytest.exit(str(error), 1)
 
 
 def forget_settings() -> None:
@@ -102,6 +105,7 @@ async def database_url() -> AsyncIterator[str]:
         # Where the negotiation of TLS is cancelled, asyncpg leaves an error that nobody retrieves.
         options += "&sslmode=disable"
     async with Database(url, max_size=1) as database:
+        await database.execute("DROP SCHEMA IF EXISTS chassis_tests CASCADE")  # of a killed run
         await database.execute("CREATE SCHEMA chassis_tests")
         yield f"{url}{'&' if '?' in url else '?'}{options}"
         await database.execute("DROP SCHEMA chassis_tests CASCADE")

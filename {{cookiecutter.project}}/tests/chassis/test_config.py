@@ -168,6 +168,14 @@ def test_cast_of_any_kind_shows_no_value(file: Path, cast: Any, accepted: str) -
     assert str(raised.value) == f"LOG_LEVEL must be {accepted}; see .env.example"
 
 
+@pytest.mark.parametrize(("given", "value"), [("false", False), ("TRUE", True)])
+def test_bool_reads_words(file: Path, given: str, value: bool) -> None:
+    settings = config.Settings(file.parent, str(file))
+    assert settings.read("SEND_MAILS", bool, given) is value
+    with pytest.raises(SystemExit, match="SEND_MAILS must be true or false"):
+        settings.read("SEND_MAILS", bool, "no")
+
+
 def test_line_is_the_same_without_docstrings(file: Path) -> None:
     """As `python -OO` leaves them out."""
     program = f"""if True:

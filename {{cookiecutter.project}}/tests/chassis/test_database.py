@@ -183,6 +183,26 @@ async def test_expressions_of_sqlalchemy(database: Database) -> None:
         assert [row.text async for row in database.iterate(notes.select())] == ["a", "c", "d"]
 
 
+async def test_expressions_fill_in_the_defaults_of_columns(database: Database) -> None:
+    """Of insert and update, for each of several rows; a given None is one."""
+    items = sa.Table(
+        "items",
+        sa.MetaData(),
+        sa.Column("id", sa.Uuid, default=uuid.uuid4, primary_key=True),
+        sa.Column("text", sa.String, default="new"),
+        sa.Column("changed", sa.Integer, default=0, onupdate=lambda: 1),
+    )
+    async with database.transaction(force_rollback=True):
+        await database.execute(sa.schema.CreateTable(items))
+        await database.execute(items.insert().values([{"text": "a"}, {"text": None}]))
+        await database.execute_many(items.insert(), [{"changed": 2}, {"changed": 3}])
+        await database.execute(items.update().where(items.c.text == "a"), {"text": "b"})
+        rows = await database.fetch_all(items.select())
+    assert len({row["id"] for row in rows}) == 4
+    found = {(row["text"], row["changed"]) for row in rows}
+    assert found == {("b", 1), (None, 0), ("new", 2), ("new", 3)}
+
+
 async def test_row_of_an_expression_has_nothing_but_its_columns(database: Database) -> None:
     query = sa.select(*(sa.literal(i).label(name) for i, name in enumerate(["result", "row", "x"])))
     row: Any = await database.fetch_one(query)

@@ -38,6 +38,17 @@ async def test_server_stops_with_its_last_user_and_keeps_the_rows(reachable: Pat
             await connection.close()
 
 
+async def test_letters_beyond_ascii_have_their_cases(reachable: Path) -> None:
+    """As with the locales of providers; the order is that of the code points."""
+    with embedded.run_server(reachable / "postgres") as url:
+        connection = await asyncpg.connect(url)
+        query = "SELECT 'É' ILIKE 'é', lower('ÄÑ'), initcap('éa'), 'ä' ~ '^\\w$', 'a' < 'B'"
+        row = await connection.fetchrow(query)
+        await connection.close()
+    assert row
+    assert [*row] == [True, "äñ", "Éa", True, False]
+
+
 async def test_what_the_shell_says_of_other_servers_is_not_for_this_one(
     reachable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,19 @@ async def test_database_is_asked_once_by_many(
     assert asked == 2
 
 
+def test_application_may_go_on_in_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with each of Starlette's test clients."""
+
+    async def find_none(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(schema, "find_fault", find_none)
+    check = SchemaCheck("0001")
+    database = Database("postgresql://localhost/none")
+    for _ in range(2):
+        assert asyncio.run(check.find_fault(database)) is None
+
+
 async def test_slow_database_is_told_to_all_who_ask(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

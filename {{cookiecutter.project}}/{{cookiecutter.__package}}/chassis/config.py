@@ -9,7 +9,7 @@ import ssl
 from difflib import get_close_matches
 from pathlib import Path
 
-from .casts import Cast, Refused, T
+from .casts import Cast, Refused, T, flag
 
 NAME = r"(?:export\s+)?([A-Za-z_]\w*)\s*="
 # In a pair of quotes or without, and a comment after it, as dotenv and Compose take it.
@@ -62,12 +62,13 @@ class Settings:
     def read(self, key: str, cast: Cast[T], default: str) -> T:
         """The value of `key`, or `default` where it is empty, as `cast` gives it.
 
-        Raises `SystemExit` where `cast` refuses the value, with what it accepts. The value may be a
-        secret: it is not shown.
+        `bool` stands for `casts.flag`: it would take "false" for true. Raises `SystemExit` where
+        `cast` refuses the value, with what it accepts. The value may be a secret: it is not shown.
         """
         self.names.add(key)
         try:
-            return cast(os.environ.get(key, self.in_file.get(key)) or default)
+            given = os.environ.get(key, self.in_file.get(key)) or default
+            return flag(given) if cast is bool else cast(given)  # type: ignore[return-value]
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             name = getattr(cast, "__name__", type(cast).__name__)
             accepted = str(error) if isinstance(error, Refused) else f"what {name} takes"

@@ -64,20 +64,9 @@ ANSWERS = {
     "22001": Answer(422, "A text is too long"),
     "22003": Answer(422, "A number is out of range"),
     "54000": Answer(422, "A value is too large"),
-    "22000": INVALID,
-    "22007": INVALID,
-    "22008": INVALID,
-    "22019": INVALID,
-    "2201B": INVALID,
-    "2201W": INVALID,
-    "2201X": INVALID,
-    "22021": INVALID,
-    "22023": INVALID,
-    "22025": INVALID,
-    "22P02": INVALID,
-    "22P03": INVALID,
-    "22P05": INVALID,
 }
+ANSWERS |= dict.fromkeys(["22000", "22007", "22008", "22019", "2201B", "2201W", "2201X"], INVALID)
+ANSWERS |= dict.fromkeys(["22021", "22023", "22025", "22P02", "22P03", "22P05"], INVALID)
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -92,6 +81,8 @@ def find_answer(error: BaseException) -> Answer | None:
     error = cause_of(error)
     if isinstance(error, asyncpg.InvalidCachedStatementError) or is_outdated(error):
         return CHANGED
+    if isinstance(error, asyncpg.PostgresSyntaxError) and not (error.position or error.context):
+        return INVALID  # It is in a value, as of `to_tsquery`, and not in the query.
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         return ANSWERS.get(code) or ANSWERS.get(code[:3]) or ANSWERS.get(code[:2])
@@ -124,7 +115,8 @@ def describe(error: BaseException) -> str:
         return f"{text} of {cause.constraint_name or cause.column_name} in {cause.table_name}"
     # These name settings alone, or what a certificate has.
     told = isinstance(cause, asyncpg.ClientConfigurationError | ssl.SSLError)
-    if isinstance(cause, asyncpg.DataError | ValueError) and not told:
+    in_value = isinstance(cause, asyncpg.DataError | ValueError) or find_answer(cause) is INVALID
+    if in_value and not told:
         return text
     if isinstance(cause, OSError) and cause.strerror:
         return f"{text}: {cause.strerror}"

@@ -9,7 +9,6 @@ from sqlalchemy import types
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql.elements import BindParameter, TextClause
 from sqlalchemy.sql.expression import ReturnsRows
-from sqlalchemy.types import Float, TypeEngine
 
 from .connect import Json
 from .parameters import bind, parse
@@ -28,12 +27,12 @@ GUESSED |= {types.Double, types.Float, types.Numeric, types.LargeBinary, types.U
 GUESSED |= {types.DateTime, types.Date, types.Time, types.Interval}
 
 
-def bind_processor(type_: TypeEngine[Any]) -> Processor:
+def bind_processor(type_: types.TypeEngine[Any]) -> Processor:
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 
-def result_processor(type_: TypeEngine[Any]) -> Processor:
-    oid = FLOAT8 if isinstance(type_, Float) else NUMERIC  # Numbers alone depend on it.
+def result_processor(type_: types.TypeEngine[Any]) -> Processor:
+    oid = FLOAT8 if isinstance(type_, types.Float) else NUMERIC  # Numbers alone depend on it.
     return type_.dialect_impl(dialect).result_processor(dialect, oid)
 
 
@@ -67,6 +66,9 @@ def compile_query(query: Any, values: Mapping[str, Any] | None = None) -> Compil
     if not hasattr(compiled, "construct_expanded_state"):  # DDL
         return str(compiled), (), None
     state = compiled.construct_expanded_state()
+    for column in compiled.prefetch:
+        default = column.default if compiled.isinsert else column.onupdate
+        state.parameters[column.key] = default.arg if default.is_scalar else default.arg(None)
     arguments = []
     for name in state.positiontup:
         if not (process := state.processors.get(name)) and name in compiled.binds:

@@ -60,6 +60,8 @@ def create(data: Path, programs: Path, owner: list[int], lock: int) -> None:
     if owner:
         os.chown(new, *owner)
     options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres"]
+    # Letters are Unicode's, in the order of their numbers, on each system.
+    options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     done = subprocess.run(
         [programs / "bin/initdb", *options, "-D", new],
         user=owner[0] if owner else None,

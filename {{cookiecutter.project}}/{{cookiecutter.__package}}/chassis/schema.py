@@ -75,7 +75,8 @@ class SchemaCheck:
 
     async def find_fault(self, database: Database) -> str | None:
         task, now = self.task, time.monotonic()
-        if not task or now > self.started + KEPT:
+        other = task and task.get_loop() is not asyncio.get_running_loop()
+        if not task or other or now > self.started + KEPT:
             self.started = now
             task = self.task = asyncio.create_task(find_fault(database, self.revision))
         # The task runs to its end, though a caller is cancelled: others wait for it as well.
