@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .body import is_json
+from .routes import find_root_path
 
 T = TypeVar("T")
 
@@ -107,8 +108,7 @@ def finish(request: Request[Any], response: Response) -> Response:
     """
     headers = response.headers
     if isinstance(response, Created) and headers["location"].startswith("/"):
-        root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-        headers["location"] = root + headers["location"]
+        headers["location"] = find_root_path(request.scope) + headers["location"]
     if "etag" in headers and response.status_code == 200 and request.method in {"GET", "HEAD"}:
         asked = ",".join(request.headers.getlist("if-none-match"))
         tags = {tag for _, tag in ENTITY_TAG.findall(asked)}

@@ -7,6 +7,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .routes import find_root_path
+
 # What else OWASP names is for answers that are shown as HTML: docs.py has it.
 # https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers
 HEADERS = [(b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY")]
@@ -29,8 +31,7 @@ def relative_location(
     It begins with `root_path`, as Starlette makes it from a path that a proxy has cut short.
     """
     host = Headers(scope=scope).get("host", "")
-    # `root_path` is that of a mount by now.
-    root = scope.get("app_root_path", scope.get("root_path", "")).encode()
+    root = find_root_path(scope).encode()
     own = f"{scope.get('scheme', 'http')}://{host}/".encode("latin-1")
     for name, value in headers:
         if name.lower() == b"location" and value.startswith(own):

@@ -26,7 +26,7 @@ from .errors import Problem
 from .layers import find_layers, find_problems, is_foreign
 from .operation import Schema, describe_operation, name_operations, types_of
 from .route_limits import map_limits
-from .routes import CONVERTOR, find_functions, walk_routes
+from .routes import CONVERTOR, find_functions, find_root_path, walk_routes
 from .signature import Operation
 
 # Of any endpoint; middleware adds the statuses of its attribute `problems`.
@@ -125,8 +125,7 @@ def build_routes(distribution: str) -> list[Route]:
         return msgspec.json.encode(build_document(app, distribution, root_path))
 
     async def read_openapi(request: Request[Any]) -> Response:
-        root_path = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-        content = encode_document(request.app, root_path)
+        content = encode_document(request.app, find_root_path(request.scope))
         return Response(content, media_type="application/json")
 
     return [Route("/openapi.json", read_openapi, include_in_schema=False)]

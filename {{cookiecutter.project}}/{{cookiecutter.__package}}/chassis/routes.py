@@ -33,6 +33,12 @@ def find_functions(route: Route) -> list[tuple[str, Any]]:
     return [(name, cls) for name in METHODS if name.upper() in (route.methods or {"GET"})]
 
 
+def find_root_path(scope: Scope) -> str:
+    """That of the service, without what a mount has added to `root_path`."""
+    root_path: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return root_path
+
+
 def match_routes(
     routes: Iterable[BaseRoute], scope: Scope, prefix: str = ""
 ) -> Iterator[tuple[str, BaseRoute]]:
@@ -41,8 +47,7 @@ def match_routes(
     A scope that a mount has changed is taken as it was before.
     """
     if not prefix:
-        root_path = scope.get("app_root_path", scope.get("root_path", ""))
-        scope = {**scope, "root_path": root_path, "path_params": {}}
+        scope = {**scope, "root_path": find_root_path(scope), "path_params": {}}
     for route in routes:
         match, child_scope = route.matches(scope)
         if match is Match.NONE:
