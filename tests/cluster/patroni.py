@@ -170,13 +170,23 @@ class Cluster:
         return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=primary"
 
     def stop(self) -> None:
-        for name in NAMES:
-            if (self.folder / name / "postmaster.pid").is_file():
-                with suppress(psutil.NoSuchProcess):
-                    self.kill(name)
         for process in self.processes.values():
             process.kill()
             process.wait(20)
+        # Those of PostgreSQL that a Patroni had started, or was starting when it was killed.
+        while left := self.find_processes():
+            for each in left:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+            psutil.wait_procs(left, 20)
+
+    def find_processes(self) -> list[psutil.Process]:
+        """All that run in the folder, or below it."""
+        return [
+            each
+            for each in psutil.process_iter(["cwd"])
+            if Path(each.info["cwd"] or "/").is_relative_to(self.folder)
+        ]
 
 
 @contextmanager
