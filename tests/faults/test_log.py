@@ -26,7 +26,7 @@ SINKS = {
 }
 PRINTED = {
     "my_service/chassis/log_output.py": {
-        "del self.waiting[: os.write(self.fd, self.waiting[:PART])]": (
+        "del self.waiting[: os.write(self.fd, part)]": (
             "sys.stderr.write(self.waiting.decode()); self.waiting.clear()"
         ),
         "except OSError:": "except ZeroDivisionError:",

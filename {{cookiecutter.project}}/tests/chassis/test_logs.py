@@ -1,11 +1,14 @@
 import asyncio
+import fcntl
 import json
 import logging
 import os
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 
 from {{ cookiecutter.__package }}.chassis import logs
+from {{ cookiecutter.__package }}.chassis.log_output import Output
 from {{ cookiecutter.__package }}.chassis.request_id import request_id
 
 PACKAGE = "{{ cookiecutter.__package }}"
@@ -259,6 +263,29 @@ def test_part_of_a_line_that_was_written_is_completed(
         logger.info("last")
         taken += os.read(read, 100_000)
     assert [len(json.loads(line)["message"]) for line in taken.splitlines()] == [10_000, 4]
+
+
+@pytest.mark.parametrize("sink", ["file", "pipe"])
+@pytest.mark.parametrize("length", [100, 5000])
+def test_lines_of_two_workers_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: str, length: int
+) -> None:
+    """Those that are written together, and those that are longer than a pipe takes at once."""
+    file = tmp_path / "log"
+    write = os.open(file, os.O_WRONLY | os.O_CREAT)
+    if sink == "pipe":
+        read, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
+    lines = [bytes([letter]) * length + b"\n" for letter in b"ab"]
+    with open(write, "w") as stderr, ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        workers = [Output(bytes) for _ in range(2)]
+        for worker in workers:
+            worker.open()
+        for _ in range(50):
+            list(pool.map(Output.write, workers, [line * (6000 // length) for line in lines]))
+    written = os.read(read, 1 << 20) if sink == "pipe" else file.read_bytes()
+    assert Counter(written.splitlines(True)) == dict.fromkeys(lines, 50 * (6000 // length))
 
 
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", "2> >(true)"])
