@@ -15,7 +15,7 @@ from baking import environment, install, run
 MOST_DEPENDENCIES = 9
 MOST_PACKAGES = 30
 MOST_LINES = 380  # of the owner's modules
-MOST_CHASSIS_LINES = 4710
+MOST_CHASSIS_LINES = 4716
 MOST_APP_LINES = 60
 MOST_MODULE_LINES = 150
 

@@ -32,6 +32,20 @@ async def create(request: Request[Any], body: Person) -> Person:
     return body
 
 
+class Cat(msgspec.Struct, tag_field="kind", tag="cat"):
+    lives: int
+    name: Name
+
+
+class Fish(msgspec.Struct, tag_field="kind", tag="fish"):
+    tank: int
+
+
+@endpoint()
+async def keep(request: Request[Any], body: list[Cat | Fish | None]) -> None:
+    """Keep"""
+
+
 @endpoint()
 async def read(request: Request[Any], item_id: Integer, q: Text | None = None) -> int:
     """Read"""
@@ -40,7 +54,11 @@ async def read(request: Request[Any], item_id: Integer, q: Text | None = None) -
 
 @pytest.fixture
 async def people() -> AsyncIterator[httpx.AsyncClient]:
-    routes = [Route("/people", create, methods=["POST"]), Route("/items/{item_id}", read)]
+    routes = [
+        Route("/people", create, methods=["POST"]),
+        Route("/pets", keep, methods=["POST"]),
+        Route("/items/{item_id}", read),
+    ]
     app = Starlette(routes=routes, exception_handlers=errors.handlers)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -73,6 +91,13 @@ async def test_what_was_expected_is_said_in_words(people: httpx.AsyncClient) -> 
     assert details == ["Expected text without NUL", "Expected an e-mail address"]
     response = await people.get("/items/1", params={"q": "\0"})
     assert response.json()["errors"][0]["detail"] == "Expected text without NUL"
+
+
+async def test_each_violation_of_a_tagged_union_is_named(people: httpx.AsyncClient) -> None:
+    cat, fish = {"kind": "cat", "lives": "nine", "name": ""}, {"kind": "fish"}
+    response = await people.post("/pets", json=[cat, None, fish, {"kind": "dog"}, {}, 1])
+    places = [each["field"] for each in response.json()["errors"]]
+    assert places == ["[0].lives", "[0].name", "[2].tank", "[3].kind", "[4]", "[5]"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"text"'])

@@ -117,3 +117,14 @@ def read_fields(type_: Any) -> dict[str, tuple[Any, bool]] | None:
     info: Any = types.type_info(cls)
     bare = {n: get_args(h)[0] if get_origin(h) in OPTIONAL else h for n, h in hints.items()}
     return {f.encode_name: (bare[f.name], f.required) for f in info.fields}
+
+
+def find_member(value: Any, union: list[Any]) -> Any:
+    """Of which type a value is meant to be: the only one, or that whose tag it has; else None."""
+    if len(union) == 1:
+        return union[0]
+    for each in union if isinstance(value, dict) else []:
+        config = getattr(get_origin(each) or each, "__struct_config__", None)
+        if config and config.tag is not None and value.get(config.tag_field) == config.tag:
+            return each
+    return None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from .errors import Invalid, Violation
-from .fields import read_fields
+from .fields import find_member, read_fields
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
@@ -145,5 +145,5 @@ def find_inner(
         if config and config.forbid_unknown_fields:
             for name in [n for n in value if n not in fields and n != config.tag_field]:
                 yield f"{place}.{name[:100]}".removeprefix("."), "Is not known"
-    elif len(arguments) == 1 and get_origin(type_) in {Union, UnionType}:
-        yield from find_inner(value, arguments[0], strict, place, levels)
+    elif get_origin(type_) in {Union, UnionType} and (member := find_member(value, arguments)):
+        yield from find_inner(value, member, strict, place, levels)
