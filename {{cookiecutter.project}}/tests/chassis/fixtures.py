@@ -182,7 +182,8 @@ def check_response(app: Starlette, document: dict[str, Any], response: httpx.Res
         if status not in operation["responses"] and "default" in operation["responses"]:
             return
         where = f"{response.request.method} {response.request.url.path} answers"
-        assert status in operation["responses"], f"{where} {status}, which its @endpoint must name"
+        needs = "which its @endpoint must name, or `problems` of the middleware that answers"
+        assert status in operation["responses"], f"{where} {status}, {needs}"
         described = operation["responses"][status]
         if "content" not in described:
             assert response.content == b""
